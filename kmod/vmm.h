@@ -1,0 +1,409 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * vmm: the objects and the rooms of the module.
+ *
+ *   main.c   /dev/vmm, module load        vm.c     VM fd
+ *   vcpu.c   vCPU fd                      run.c    the run loop, two gears
+ *   state.c  get/set state                exit.c   what an exit does
+ *   cpuid.c msr.c clock.c insn.c          fpu.c    guest FPU residency
+ *   mem.c    gpa -> hva map, notifier     npt.c    nested page tables
+ *   lapic.c  local APIC                   lapic_timer.c
+ *   svm/     reached through vmm_ops only
+ *
+ * Lock order, outermost first:
+ *   vm->lock (mutex)  >  vcpu->lock (mutex)  >  vm->mmu_lock (rwlock)
+ * A letter on a field says what guards it:
+ *   L  vm->lock                 V  vcpu->lock (held by RUN and get/set state)
+ *   M  vm->mmu_lock             a  atomic     c  constant after creation
+ *   s  written under L, read under SRCU or after a publishing store
+ */
+#ifndef VMM_H
+#define VMM_H
+
+#include <linux/hrtimer.h>
+#include <linux/kref.h>
+#include <linux/mm_types.h>
+#include <linux/mmu_notifier.h>
+#include <linux/mutex.h>
+#include <linux/smp.h>
+#include <linux/spinlock.h>
+#include <linux/srcu.h>
+#include <linux/types.h>
+#include <linux/wait.h>
+#include <linux/vmm.h>
+
+#define VMM_MAX_VCPUS	64
+#define VMM_MAX_MAPS	4096
+
+struct vmm_vm;
+struct vmm_vcpu;
+
+/* ---- facts: what the vendor reports of an exit --------------------------- */
+
+enum vmm_fact_kind {
+	FACT_NONE,		/* nothing to do: host interrupt, NMI taken */
+	FACT_CPUID,
+	FACT_HLT,
+	FACT_MSR,		/* msr.write */
+	FACT_IO,		/* io */
+	FACT_NPF,		/* npf */
+	FACT_WINDOW,		/* the guest can take an interrupt now */
+	FACT_STEP,		/* one instruction ran, as asked */
+	FACT_NMI_WINDOW,	/* the guest left its NMI handler */
+	FACT_EXCEPTION,		/* exc: give it back to the guest */
+	FACT_UNDEFINED,		/* an instruction guests may not have: #UD */
+	FACT_NOP,		/* skip it: WBINVD, INVD */
+	FACT_XSETBV,
+	FACT_RDPMC,
+	FACT_HYPERCALL,
+	FACT_SHUTDOWN,		/* triple fault */
+	FACT_ENTRY_FAILED,	/* raw */
+	FACT_UNKNOWN,		/* raw */
+};
+
+struct vmm_fact {
+	enum vmm_fact_kind kind;
+	u8 insn_len;		/* 0: not told; insn.c finds it */
+	union {
+		struct {
+			u16 port;
+			u8 size;
+			bool in;
+			bool string;
+		} io;
+		struct {
+			bool write;
+		} msr;
+		struct {
+			u64 gpa;
+			u32 access;	/* VMM_ACCESS_* */
+		} npf;
+		struct {
+			u8 vector;
+			bool has_error;
+			u32 error;
+		} exc;
+		struct vmm_exit_raw raw;
+	};
+};
+
+/* ---- memory: mem.c, npt.c -------------------------------------------------- */
+
+struct vmm_mapping {		/* one entry of the sorted table */
+	u64 gpa;
+	u64 size;
+	u64 hva;
+	u32 flags;		/* VMM_MAP_* */
+};
+
+struct vmm_maps {		/* immutable once published */
+	struct rcu_head rcu;
+	u32 count;
+	struct vmm_mapping map[];
+};
+
+/* ---- local APIC: lapic.c --------------------------------------------------- */
+
+struct vmm_lapic {
+	u64 base;		/* V  IA32_APIC_BASE */
+	u64 tsc_deadline;	/* V  guest TSC; 0 disarmed */
+	u32 regs[64];		/* V; IRR and TMR words are bit-atomic (a) */
+	bool irr_pending;	/* a  maybe something in IRR */
+	struct hrtimer timer;
+	ktime_t target;		/* V  when the armed timer ends */
+	u64 period_ns;		/* V  0: one-shot */
+	atomic_t timer_fired;	/* a  expirations not yet put into IRR */
+};
+
+/* ---- vCPU ------------------------------------------------------------------ */
+
+/* vcpu->requests: bits set by anyone, taken by the vCPU before entry */
+enum vmm_request {
+	REQ_KICK,		/* leave RUN with VMM_EXIT_KICK */
+	REQ_NMI,
+	REQ_INIT,
+	REQ_SIPI,
+	REQ_CLOCK,		/* rewrite the pv clock page */
+	REQ_TIMER,		/* APIC timer fired */
+};
+
+enum vmm_mode {			/* where the vCPU thread is, for kicks */
+	MODE_OUT,
+	MODE_GUEST,		/* from before the last check to after the exit */
+};
+
+struct vmm_vcpu {
+	struct vmm_vm *vm;		/* c */
+	u32 id;				/* c  APIC ID */
+	struct mutex lock;
+	struct vmm_run *run;		/* c  shared page: copy once, check, use */
+
+	u64 gpr[16];			/* V  enum vmm_gpr; RSP and RAX too */
+	u64 rip;			/* V */
+	u64 rflags;			/* V */
+	u64 cr2;			/* V */
+	struct vmm_dregs dregs;		/* V */
+	u64 tsc_offset;			/* V  guest TSC = host TSC + this */
+	struct vmm_events ev;		/* V  type..error: deliver before all else */
+	bool window_wanted;		/* V  monitor waits to inject ExtINT */
+	struct vmm_fact fact;		/* V  the exit being handled */
+	struct {			/* V  the exit the monitor is to complete */
+		u32 reason;		/*    enum vmm_exit, or NONE */
+		u64 next_rip;
+		u8 size;
+		bool in;
+		bool string;
+	} pending;
+
+	unsigned long requests;		/* a  bits of enum vmm_request */
+	int mode;			/* a  enum vmm_mode */
+	int cpu;			/* a  last CPU that loaded it, or -1 */
+	bool loaded;			/* V  fast gear: FPU, MSRs resident */
+	call_single_data_t csd;		/* kick IPI */
+	wait_queue_head_t wq;		/* HLT and WAIT_SIPI sleep here */
+	u8 sipi_vector;			/* a */
+
+	struct vmm_lapic apic;
+
+	struct vmm_cpuid_entry *cpuid;	/* V */
+	u32 ncpuid;			/* V */
+
+	/* MSRs that common code keeps, msr.c */
+	u64 pat;			/* V */
+	u64 misc_enable;		/* V */
+	u64 tsc_aux;			/* V */
+	u64 mtrr_def;			/* V */
+	u64 mtrr_fixed[11];		/* V */
+	u64 mtrr_var[16];		/* V */
+	u64 kvm_system_time;		/* V  clock.c */
+	u64 kvm_wall_clock;		/* V */
+	u32 clock_version;		/* V */
+
+	/* fpu.c */
+	u64 xcr0;			/* V */
+	u64 host_xcr0;			/* V  while loaded */
+	u32 host_pkru;			/* V  while loaded */
+	void *fpu;			/* V  XSAVE area, 64-byte aligned */
+
+	u64 tlb_gen;			/* V  vm->tlb_gen seen at the last flush */
+	void *arch;			/* c  the vendor's: struct svm_vcpu */
+};
+
+/* ---- VM -------------------------------------------------------------------- */
+
+struct vmm_vm {
+	struct kref ref;		/* VM fd and each vCPU fd hold one */
+	struct mm_struct *mm;		/* c  whose memory it is; mmgrab'ed */
+	struct mutex lock;
+
+	struct vmm_vcpu __rcu *vcpus[VMM_MAX_VCPUS];	/* s  by APIC ID */
+	u32 nvcpus;			/* L */
+
+	struct srcu_struct srcu;
+	struct vmm_maps __rcu *maps;	/* s */
+
+	rwlock_t mmu_lock;
+	struct mmu_notifier notifier;
+	u64 *npt_root;			/* c  page table page; entries M */
+	unsigned long mmu_seq;		/* M  an invalidation ended since */
+	int mmu_busy;			/* M  invalidations under way */
+	unsigned long inv_start, inv_end;	/* M  hva range under way */
+	atomic_long_t npt_pages;	/* a  for accounting */
+	atomic64_t tlb_gen;		/* a  bumped when a mapping is removed */
+
+	ktime_t clock_base;		/* L  pv clock = boottime - base */
+};
+
+/* ---- the vendor ------------------------------------------------------------ */
+
+struct vmm_ops {
+	const char *name;
+	u32 vendor;			/* enum vmm_vendor */
+	u64 (*features)(void);		/* VMM_FEAT_* */
+
+	/* CPU: check says why not in one sentence and returns -errno */
+	int (*check)(void);
+	int (*cpu_enable)(void);	/* on the CPU; irqs off */
+	void (*cpu_disable)(void);
+
+	int (*vcpu_create)(struct vmm_vcpu *vcpu);	/* at reset state */
+	void (*vcpu_destroy)(struct vmm_vcpu *vcpu);
+
+	/* fast gear begins and ends on this CPU; preemption off */
+	void (*load)(struct vmm_vcpu *vcpu);
+	void (*put)(struct vmm_vcpu *vcpu);
+
+	/* one entry and exit; irqs off; says in vcpu->fact what happened */
+	void (*enter)(struct vmm_vcpu *vcpu);
+	/* write vcpu->ev.type.. into the event field for the next entry */
+	void (*inject)(struct vmm_vcpu *vcpu);
+	/* exit as soon as an external interrupt could be taken / NMI handler left */
+	void (*irq_window)(struct vmm_vcpu *vcpu, bool on);
+	void (*nmi_window)(struct vmm_vcpu *vcpu);
+	void (*flush)(struct vmm_vcpu *vcpu);	/* guest TLB, before next entry */
+
+	void (*get_sregs)(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
+	void (*set_sregs)(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
+	/* MSRs the hardware switches; -ENOENT: not one of those */
+	int (*get_msr)(struct vmm_vcpu *vcpu, u32 index, u64 *value);
+	int (*set_msr)(struct vmm_vcpu *vcpu, u32 index, u64 value);
+};
+
+extern const struct vmm_ops vmm_svm_ops;
+extern const struct vmm_ops *vmm_ops;
+
+/* main.c */
+int vmm_cpu_ok(int cpu);
+
+/* vm.c */
+int vmm_vm_create(void);			/* -> fd or -errno */
+void vmm_vm_get(struct vmm_vm *vm);
+void vmm_vm_put(struct vmm_vm *vm);
+/* APIC ID -> vCPU; valid while the caller holds a VM reference */
+struct vmm_vcpu *vmm_vm_vcpu(struct vmm_vm *vm, u32 id);
+
+/* vcpu.c */
+int vmm_vcpu_create(struct vmm_vm *vm, u32 id);	/* -> fd or -errno */
+void vmm_vcpu_free(struct vmm_vcpu *vcpu);
+
+/* run.c */
+int vmm_run(struct vmm_vcpu *vcpu);
+/*
+ * Make the vCPU notice: wakes it if it sleeps, one IPI if it is in the guest.
+ * Any context, also hard irq.
+ */
+void vmm_kick(struct vmm_vcpu *vcpu);
+void vmm_request(struct vmm_vcpu *vcpu, enum vmm_request req);	/* set + kick */
+
+/* exit.c: 1 handled, enter again; 0 slow gear needed; -1 leave to the monitor */
+int vmm_exit_fast(struct vmm_vcpu *vcpu);
+int vmm_exit_slow(struct vmm_vcpu *vcpu);
+void vmm_exit_to_user(struct vmm_vcpu *vcpu, u32 reason);
+void vmm_queue_exception(struct vmm_vcpu *vcpu, u8 vector, bool has_error, u32 error);
+int vmm_skip(struct vmm_vcpu *vcpu, u8 len);
+
+/* state.c */
+void vmm_vcpu_reset(struct vmm_vcpu *vcpu, bool init);	/* init: INIT, not power-on */
+int vmm_state_get(struct vmm_vcpu *vcpu, struct vmm_state *st);
+int vmm_state_set(struct vmm_vcpu *vcpu, const struct vmm_state *st);
+void vmm_regs_get(struct vmm_vcpu *vcpu, struct vmm_regs *r);
+int vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r);
+void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
+int vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
+int vmm_events_set(struct vmm_vcpu *vcpu, const struct vmm_events *e);
+
+/* cpuid.c */
+int vmm_cpuid_supported(struct vmm_cpuid_entry *e, u32 max);	/* -> count */
+int vmm_cpuid_set(struct vmm_vcpu *vcpu, struct vmm_cpuid_entry *e, u32 count);
+void vmm_cpuid_exec(struct vmm_vcpu *vcpu);	/* EAX, ECX -> EAX..EDX */
+const struct vmm_cpuid_entry *vmm_cpuid_find(struct vmm_vcpu *vcpu, u32 fn, u32 index);
+
+/* msr.c: 0, or -EPERM: #GP; -EAGAIN: again in the slow gear */
+int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value);
+int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value);
+void vmm_msrs_get(struct vmm_vcpu *vcpu, struct vmm_msrs *m);
+int vmm_msrs_set(struct vmm_vcpu *vcpu, const struct vmm_msrs *m);
+
+/* clock.c */
+u64 vmm_guest_tsc(struct vmm_vcpu *vcpu);
+void vmm_clock_update(struct vmm_vcpu *vcpu);	/* slow gear; may fault */
+int vmm_clock_wall(struct vmm_vcpu *vcpu);
+u64 vmm_clock_ns(struct vmm_vm *vm);
+
+/* fpu.c */
+int vmm_fpu_create(struct vmm_vcpu *vcpu);
+void vmm_fpu_destroy(struct vmm_vcpu *vcpu);
+void vmm_fpu_reset(struct vmm_vcpu *vcpu);
+void vmm_fpu_load(struct vmm_vcpu *vcpu);	/* begins kernel_fpu, preemption off */
+void vmm_fpu_put(struct vmm_vcpu *vcpu);
+u64 vmm_fpu_mask(void);				/* XCR0 bits guests may have */
+u32 vmm_fpu_size(u64 xcr0);
+void vmm_fpu_get(struct vmm_vcpu *vcpu, struct vmm_xsave *x);
+int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x);
+
+/*
+ * insn.c: only what the APIC page and CPUs without next-RIP need.
+ * vmm_insn_len: bytes of the instruction at CS:RIP if it is one of the kind
+ * that causes `kind`; -EFAULT: guest page tables do not let us read it;
+ * -EINVAL: it is something else.
+ */
+int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind);
+int vmm_insn_fetch(struct vmm_vcpu *vcpu, u8 *buf, u32 max);	/* -> bytes or -errno */
+struct vmm_insn_mov {		/* a 32-bit MOV to or from memory */
+	u8 len;
+	bool write;
+	bool has_imm;
+	u8 reg;			/* enum vmm_gpr */
+	u32 imm;
+};
+int vmm_insn_mov(struct vmm_vcpu *vcpu, struct vmm_insn_mov *m);
+
+/*
+ * mem.c: the gpa -> hva table and the MMU notifier. All three change calls
+ * validate, then replace the whole table at once; a failure changes nothing.
+ */
+int vmm_mem_create(struct vmm_vm *vm);		/* in the owner's context */
+void vmm_mem_destroy(struct vmm_vm *vm);	/* last reference is gone */
+int vmm_mem_map(struct vmm_vm *vm, const struct vmm_map *m);
+int vmm_mem_unmap(struct vmm_vm *vm, const struct vmm_map *m);
+int vmm_mem_protect(struct vmm_vm *vm, const struct vmm_map *m);
+/* the mapping that holds gpa, copied to *out; false if none */
+bool vmm_mem_find(struct vmm_vm *vm, u64 gpa, struct vmm_mapping *out);
+/*
+ * Copy to / from guest memory through the owner's address space; slow gear,
+ * may sleep. 0, or -EFAULT (no mapping, not readable, read-only).
+ */
+int vmm_mem_read(struct vmm_vm *vm, u64 gpa, void *buf, u32 len);
+int vmm_mem_write(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len);
+
+/*
+ * npt.c: the nested page tables.
+ * vmm_npt_fault: make gpa accessible. 0: done, enter again; 1: no mapping or a
+ * write to a read-only one: MMIO; -errno: no page to be had (-EFAULT, -ENOMEM,
+ * -EHWPOISON, -EINTR). Slow gear: may sleep.
+ */
+int vmm_npt_create(struct vmm_vm *vm);
+void vmm_npt_destroy(struct vmm_vm *vm);
+int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access);
+/* drop what maps hva range / gpa range; true if a flush is needed */
+bool vmm_npt_zap(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end);
+/* test and clear accessed; for the notifier's young callbacks */
+bool vmm_npt_young(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end, bool clear);
+/*
+ * After a zap: no vCPU runs on with an old translation when this returns.
+ * Bumps vm->tlb_gen, kicks and waits for those in the guest.
+ */
+void vmm_npt_flush(struct vmm_vm *vm);
+
+/*
+ * lapic.c. IRR may be set from any context; all else by the vCPU thread (or
+ * get/set state) under vcpu->lock.
+ */
+void vmm_lapic_init(struct vmm_vcpu *vcpu);		/* once */
+void vmm_lapic_reset(struct vmm_vcpu *vcpu, bool init);
+void vmm_lapic_destroy(struct vmm_vcpu *vcpu);		/* cancels the timer */
+void vmm_lapic_get(struct vmm_vcpu *vcpu, struct vmm_apic *a);
+int vmm_lapic_set(struct vmm_vcpu *vcpu, const struct vmm_apic *a);
+/* highest vector that may be delivered now given PPR, or -1 */
+int vmm_lapic_pending(struct vmm_vcpu *vcpu);
+/* anything in IRR above TPR ignored IF: would HLT wake */
+bool vmm_lapic_wakes(struct vmm_vcpu *vcpu);
+void vmm_lapic_ack(struct vmm_vcpu *vcpu, u8 vector);	/* IRR -> ISR */
+/* may an ExtINT from the PIC be taken (LINT0 set so, or APIC disabled) */
+bool vmm_lapic_extint(struct vmm_vcpu *vcpu);
+/* xAPIC page; offset 0..0xfff, 32 bits. 0; 1: EOI for the monitor (vector in
+ * vcpu->run exit is filled by the caller from *eoi) */
+u32 vmm_lapic_mmio_read(struct vmm_vcpu *vcpu, u32 offset);
+int vmm_lapic_mmio_write(struct vmm_vcpu *vcpu, u32 offset, u32 value, u8 *eoi);
+bool vmm_lapic_in_page(struct vmm_vcpu *vcpu, u64 gpa);
+/* MSRs 0x1b, 0x6e0, 0x800..0x8ff: 0; -EPERM: #GP; 1: EOI for the monitor */
+int vmm_lapic_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value);
+int vmm_lapic_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi);
+u64 vmm_lapic_cr8(struct vmm_vcpu *vcpu);
+void vmm_lapic_set_cr8(struct vmm_vcpu *vcpu, u64 cr8);
+/* REQ_TIMER: put the timer's vector into IRR, start the next period */
+void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu);
+/* MSI by address and data; -> vCPUs it went to, 0 none, -errno malformed */
+int vmm_lapic_msi(struct vmm_vm *vm, u64 address, u32 data);
+
+#endif /* VMM_H */

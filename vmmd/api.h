@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The one file that makes our ioctls. Every call returns 0 (or what it says)
+ * or -errno; the errors are those of vmm(4).
+ */
+#ifndef VMMD_API_H
+#define VMMD_API_H
+
+#include <stdint.h>
+#include <linux/vmm.h>
+
+struct api_vm {
+	int dev;		/* /dev/vmm */
+	int fd;
+	struct vmm_info info;
+};
+
+struct api_vcpu {
+	int fd;
+	struct vmm_run *run;	/* the run page */
+};
+
+/* with one line in err[]: insmod, permission, CPU, ABI version */
+int api_open(struct api_vm *vm, char *err, unsigned long errlen);
+void api_close(struct api_vm *vm);
+
+int api_get_cpuid(struct api_vm *vm, struct vmm_cpuid_entry *e, uint32_t *count);
+int api_map(struct api_vm *vm, uint64_t gpa, uint64_t size, void *hva,
+	    uint32_t flags);
+int api_unmap(struct api_vm *vm, uint64_t gpa, uint64_t size);
+int api_protect(struct api_vm *vm, uint64_t gpa, uint64_t size, uint32_t flags);
+int api_msi(struct api_vm *vm, uint64_t address, uint32_t data);
+int api_get_clock(struct api_vm *vm, struct vmm_clock *c);
+int api_set_clock(struct api_vm *vm, const struct vmm_clock *c);
+
+int api_vcpu_create(struct api_vm *vm, uint32_t id, struct api_vcpu *vcpu);
+void api_vcpu_close(struct api_vcpu *vcpu);
+int api_run(struct api_vcpu *vcpu);
+int api_kick(struct api_vcpu *vcpu);
+int api_get_state(struct api_vcpu *vcpu, struct vmm_state *st, uint32_t mask);
+int api_set_state(struct api_vcpu *vcpu, struct vmm_state *st, uint32_t mask);
+int api_set_cpuid(struct api_vcpu *vcpu, struct vmm_cpuid_entry *e,
+		  uint32_t count);
+int api_inject(struct api_vcpu *vcpu, const struct vmm_inject *inj);
+
+#endif

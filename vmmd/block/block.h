@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A disk's bytes: a raw file or a block device, driven through io_uring.
+ * Knows nothing of virtio. Completions come as callbacks in the loop's thread
+ * with the machine lock held.
+ */
+#ifndef VMMD_BLOCK_H
+#define VMMD_BLOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+struct block;
+struct loop;
+
+enum block_op {
+	BLOCK_READ,
+	BLOCK_WRITE,
+	BLOCK_FLUSH,		/* fdatasync: what was completed is durable */
+	BLOCK_DISCARD,		/* contents become undefined (here: zero) */
+	BLOCK_WRITE_ZEROES,
+};
+
+struct block_req {
+	enum block_op op;
+	uint64_t offset;	/* bytes */
+	uint64_t len;		/* bytes */
+	struct iovec *iov;	/* read, write: sums to len */
+	unsigned int niov;
+	/* result: 0, or -errno. Short transfers are continued or -EIO. */
+	void (*done)(struct block_req *req, int result);
+	void *owner;
+	/* block.c's own */
+	uint64_t progress;
+	struct block_req *next;
+};
+
+struct block_opts {
+	bool read_only;
+	bool direct;		/* O_DIRECT */
+};
+
+/*
+ * Open and lock (OFD lock: another vmmd is refused). NULL on failure, with one
+ * line that says what was wanted, what was found and what to do in err[].
+ * Refused: missing, a directory, unreadable, empty, not a multiple of 512, a
+ * qcow2/vmdk/vdi/vhdx by its magic (names `qemu-img convert`), locked.
+ */
+struct block *block_open(const char *path, const struct block_opts *opts,
+			 struct loop *loop, char *err, unsigned long errlen);
+void block_close(struct block *b);	/* waits for what is in flight */
+uint64_t block_size(const struct block *b);	/* bytes */
+bool block_read_only(const struct block *b);
+bool block_can_discard(const struct block *b);
+/* O_DIRECT: alignment wanted of offset, length and memory, bytes; else 1 */
+unsigned int block_align(const struct block *b);
+void block_submit(struct block *b, struct block_req *req);
+void block_drain(struct block *b);	/* until nothing is in flight */
+
+#endif

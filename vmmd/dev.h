@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A device: one file with its state struct, its ops, its register map, its
+ * save and load, and one *_new() at the bottom, which puts its ranges on the
+ * buses and registers a struct dev with the machine. It sees no ioctl.
+ */
+#ifndef VMMD_DEV_H
+#define VMMD_DEV_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct bus;
+struct irq;
+struct loop;
+struct mem;
+struct dev_ops;
+
+/* what a device may lean on; handed to every *_new() */
+struct dev_env {
+	struct bus *pio;
+	struct bus *mmio;
+	struct irq *irq;
+	struct loop *loop;
+	struct mem *mem;
+	/* add to the machine's list of devices; 0 or -errno */
+	int (*add)(struct dev_env *env, const char *name,
+		   const struct dev_ops *ops, void *owner);
+	/* the guest asks: reset the machine, power it off (machine.c) */
+	void (*request_reset)(struct dev_env *env);
+	void (*request_poweroff)(struct dev_env *env);
+};
+
+struct dev_ops {
+	void (*reset)(void *owner);		/* to power-on state */
+	/*
+	 * State as bytes: a fixed-width struct of the device's own. save
+	 * returns its size (buf NULL: just that); load: 0, or -EINVAL when the
+	 * bytes are no state of this device, with nothing changed.
+	 */
+	size_t (*save)(void *owner, void *buf, size_t max);
+	int (*load)(void *owner, const void *buf, size_t len);
+	void (*free)(void *owner);
+};
+
+#endif

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The PC: which devices there are, where they sit, and the memory layout.
+ * Owns the machine lock: every device access by a vCPU thread and every loop
+ * callback runs under it.
+ */
+#ifndef VMMD_MACHINE_H
+#define VMMD_MACHINE_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dev.h"
+#include "net/net.h"
+
+struct api_vm;
+struct block;
+
+enum console_kind { CONSOLE_STDIO, CONSOLE_SOCKET, CONSOLE_FILE };
+enum net_kind { NET_USER, NET_TAP, NET_NONE };
+
+struct vm_config {
+	const char *name;
+	const char *disk;
+	bool disk_read_only;
+	bool disk_direct;
+	unsigned int cpus;
+	uint64_t memory;		/* bytes */
+	enum net_kind net;
+	const char *tap;
+	struct net_forward forward[16];
+	unsigned int nforward;
+	enum console_kind console;
+	const char *console_path;
+	const char *firmware;
+};
+
+#define MACHINE_MMIO_HOLE	0xc0000000ULL	/* RAM below, PCI above, to 4 GiB */
+#define MACHINE_IOAPIC		0xfec00000ULL
+#define MACHINE_LAPIC		0xfee00000ULL
+#define MACHINE_PM_BASE		0x600		/* ACPI PM I/O block */
+#define MACHINE_SCI		9
+
+struct machine;
+
+/* NULL on failure with one line in err[] */
+struct machine *machine_new(struct api_vm *vm, struct loop *loop,
+			    pthread_mutex_t *lock, const struct vm_config *cfg,
+			    char *err, unsigned long errlen);
+void machine_free(struct machine *m);
+void machine_reset(struct machine *m);		/* all devices; vCPUs are vm.c's */
+void machine_power_button(struct machine *m);	/* ACPI */
+
+/* for the vCPU thread, lock taken inside */
+uint64_t machine_pio_read(struct machine *m, uint16_t port, unsigned int size);
+void machine_pio_write(struct machine *m, uint16_t port, uint32_t value,
+		       unsigned int size);
+uint64_t machine_mmio_read(struct machine *m, uint64_t gpa, unsigned int size);
+void machine_mmio_write(struct machine *m, uint64_t gpa, uint64_t value,
+			unsigned int size);
+void machine_eoi(struct machine *m, uint8_t vector);
+/* PIC: is INTR high; acknowledge it and get its vector */
+bool machine_pic_pending(struct machine *m);
+uint8_t machine_pic_ack(struct machine *m);
+
+/* vm.c gives these before the first run; called with the lock held */
+struct machine_hooks {
+	void (*pic_raised)(void *owner);	/* INTR went high: kick vCPU 0 */
+	void (*reset)(void *owner);		/* the guest asked for a reset */
+	void (*poweroff)(void *owner);
+	void *owner;
+};
+void machine_set_hooks(struct machine *m, const struct machine_hooks *hooks);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Guest physical memory: regions of RAM and ROM backed by a memfd or a file,
+ * mapped here and told to the module through api.h. Guest addresses are
+ * hostile: every access goes through a bounds check.
+ */
+#ifndef VMMD_MEM_H
+#define VMMD_MEM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct api_vm;
+struct mem;
+
+struct mem *mem_new(struct api_vm *vm);	/* vm NULL: no module (unit tests) */
+void mem_free(struct mem *mem);
+
+/*
+ * Add zeroed RAM (or ROM: guest writes are dropped) at gpa. 0, or -errno with
+ * nothing changed. Sizes in bytes, page-aligned.
+ */
+int mem_add_ram(struct mem *mem, uint64_t gpa, uint64_t size, const char *name);
+int mem_add_rom(struct mem *mem, uint64_t gpa, const void *data, size_t size,
+		const char *name);
+
+/* [gpa, gpa+len) as host memory, or NULL if not all of it is in one region */
+void *mem_ptr(struct mem *mem, uint64_t gpa, uint64_t len);		/* RAM only */
+const void *mem_ptr_ro(struct mem *mem, uint64_t gpa, uint64_t len);	/* RAM, ROM */
+
+/* across regions; false if any byte has no memory (nothing copied then) */
+bool mem_read(struct mem *mem, uint64_t gpa, void *buf, size_t len);
+bool mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
+
+/* RAM below 4 GiB and above, as laid out by machine.c, in bytes */
+uint64_t mem_low_size(struct mem *mem);
+uint64_t mem_high_size(struct mem *mem);
+
+#endif
