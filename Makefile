@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: GPL-2.0
+# "make help" tells what can be made. All output goes to build/.
+
+B := build
+# Debian's kernel series that the module is built for and tested on.
+KERNELS := 6.1 6.12
+# The one that tests and "make run" take where only one is taken.
+KERNEL ?= 6.1
+KERNEL_TIMEOUT ?= 1800
+E2E_TIMEOUT ?= 1800
+
+CC := gcc
+CFLAGS ?= -O2 -g
+warnings := -Wall -Wextra -Werror
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all kmod vmmd guests selftests image run bench clean distclean help
+.PHONY: check check-unit check-kernel check-e2e unit
+
+all: kmod vmmd guests selftests unit
+
+# Inside the emulated host everything is built already.
+in_lab := $(wildcard /run/lab)
+
+# Missing packages are installed before anything else happens.
+ifneq ($(filter-out clean distclean help,$(or $(MAKECMDGOALS),all)),)
+ifeq ($(in_lab),)
+ignored := $(shell scripts/deps)
+ifneq ($(.SHELLSTATUS),0)
+$(error scripts/deps failed)
+endif
+endif
+endif
+
+# ---- kmod: build/kmod-SERIES/vmm.ko
+#
+# The kernel's build system puts objects beside the sources: give it a mirror
+# of links per kernel. It tracks dependencies itself, so it is always called.
+
+modules := $(KERNELS:%=$(B)/kmod-%/vmm.ko)
+compat_probes := $(wildcard kmod/compat/*.c)
+
+kmod: $(modules)
+
+$(KERNELS:%=$(B)/kernel/%/release): $(B)/kernel/%/release:
+	scripts/kernel $*
+
+$(KERNELS:%=$(B)/kmod-%/compat_config.h): $(B)/kmod-%/compat_config.h: \
+		$(B)/kernel/%/release $(compat_probes) scripts/compat-probe
+	@mkdir -p $(@D)
+	+scripts/compat-probe $(CURDIR)/$(B)/kernel/$*/headers >$@
+
+.PHONY: FORCE
+$(modules): $(B)/kmod-%/vmm.ko: $(B)/kmod-%/compat_config.h FORCE
+	@cd $(@D) && for f in $$(cd $(CURDIR) && find Kbuild kmod include -name '[!.]*' -type f); do \
+		mkdir -p $$(dirname $$f) && ln -sfn $(CURDIR)/$$f $$f || exit; \
+	done && find . -xtype l -delete
+	+$(MAKE) -C $(B)/kernel/$*/headers M=$(CURDIR)/$(@D) \
+		CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),DEBUG=y) modules
+
+# ---- vmmd: build/vmmd/vmmd
+
+vmmd_sources := $(sort $(wildcard vmmd/*.c vmmd/*/*.c))
+vmmd_objects := $(vmmd_sources:%.c=$(B)/%.o)
+# ACPI tables: vmmd/DIR/NAME.asl becomes the C array of "DIR/NAME.hex".
+vmmd_tables := $(patsubst %.asl,$(B)/%.hex,$(wildcard vmmd/*.asl vmmd/*/*.asl))
+vmmd_packages := zydis liburing slirp
+vmmd_cflags = -std=gnu11 $(CFLAGS) $(warnings) -pthread -Iinclude/uapi -Ivmmd -I$(B)/vmmd \
+	$(shell pkg-config --cflags $(vmmd_packages))
+vmmd_libs = $(shell pkg-config --libs $(vmmd_packages)) -pthread
+
+vmmd: $(if $(vmmd_sources),$(B)/vmmd/vmmd)
+
+$(B)/vmmd/vmmd: $(vmmd_objects)
+	$(CC) $(CFLAGS) -o $@ $^ $(vmmd_libs)
+
+$(vmmd_objects): $(B)/%.o: %.c | $(vmmd_tables)
+	@mkdir -p $(@D)
+	$(CC) $(vmmd_cflags) -MMD -MP -c -o $@ $<
+
+$(B)/vmmd/%.hex: vmmd/%.asl
+	@mkdir -p $(@D)
+	iasl -vs -tc -p $(basename $@) $<
+
+# ---- unit tests: build/unit/test_NAME, with all of vmmd, under the sanitizers
+
+unit_sources := $(sort $(wildcard selftests/unit/test_*.c))
+unit_tests := $(unit_sources:selftests/unit/%.c=$(B)/unit/%)
+unit_objects := $(patsubst %.c,$(B)/unit/%.o,$(filter-out vmmd/main.c,$(vmmd_sources)) \
+	$(filter-out $(unit_sources),$(wildcard selftests/unit/*.c)))
+sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+unit_cflags = $(vmmd_cflags) -O1 $(sanitizers) -Iselftests/unit
+
+unit: $(unit_tests)
+
+$(B)/unit/%.o: %.c | $(vmmd_tables)
+	@mkdir -p $(@D)
+	$(CC) $(unit_cflags) -MMD -MP -c -o $@ $<
+
+$(unit_tests): $(B)/unit/%: $(B)/unit/selftests/unit/%.o $(unit_objects)
+	$(CC) $(sanitizers) -o $@ $^ $(vmmd_libs) -lcmocka
+
+# ---- kernel selftests: build/selftests/NAME_test, and what they share
+
+selftest_sources := $(sort $(wildcard selftests/kernel/*_test.c))
+selftest_tests := $(selftest_sources:selftests/kernel/%.c=$(B)/selftests/%)
+selftest_objects := $(patsubst selftests/kernel/%.c,$(B)/selftests/%.o,\
+	$(filter-out $(selftest_sources),$(wildcard selftests/kernel/*.c)))
+selftest_cflags = -std=gnu11 $(CFLAGS) $(warnings) -pthread \
+	-Iinclude/uapi -Iselftests/kernel -isystem $(B)/include
+
+selftests: $(selftest_tests)
+
+$(B)/include/kselftest_harness.h: scripts/kselftest-headers
+	scripts/kselftest-headers $(@D)
+	@touch $@
+
+$(B)/selftests/%.o: selftests/kernel/%.c | $(B)/include/kselftest_harness.h
+	@mkdir -p $(@D)
+	$(CC) $(selftest_cflags) -MMD -MP -c -o $@ $<
+
+$(selftest_tests): %: %.o $(selftest_objects)
+	$(CC) -o $@ $^ -pthread
+
+# ---- guests
+
+-include guests/bare/Makefile
+
+# The Debian guest; its script knows whether it is up to date.
+image:
+	guests/debian/build $(B)/disk.img
+
+# ---- running and testing
+
+run: kmod vmmd image
+	scripts/run
+
+check: all image
+	+@MAKE='$(MAKE)' scripts/check check-unit \
+		$(KERNELS:%='check-kernel KERNEL=%') check-e2e
+
+check-unit: $(unit_tests)
+	@scripts/run-selftests $^
+
+ifneq ($(in_lab),)
+check-kernel:
+	@series=$$(uname -r | cut -d. -f1,2) && scripts/run-selftests \
+		--module $(B)/kmod-$$series/vmm.ko $(selftest_tests)
+else
+check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
+	scripts/lab --kernel $(KERNEL) --smp 2 --timeout $(KERNEL_TIMEOUT) -- $(MAKE) --no-print-directory check-kernel
+endif
+
+check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd image
+	@scripts/run-selftests --timeout $(E2E_TIMEOUT) $(sort $(wildcard selftests/e2e/test_*))
+
+bench: kmod vmmd image guests
+	scripts/bench
+
+# Downloaded kernels and the disk image take time to make again: they stay.
+clean:
+	rm -rf $(addprefix $(B)/,$(filter-out kernel include disk.img%,$(notdir $(wildcard $(B)/*))))
+
+distclean:
+	rm -rf $(B)
+
+help:
+	@echo 'make              everything that follows, up to selftests'
+	@echo '  kmod            vmm.ko for each of the kernels $(KERNELS); W=1, C=1, DEBUG=1'
+	@echo '  vmmd            the monitor'
+	@echo '  guests          bare-metal test guests'
+	@echo '  unit selftests  the tests themselves'
+	@echo 'make image        build/disk.img, a Debian guest'
+	@echo 'make run          boot that guest on our hypervisor'
+	@echo 'make check        all tests; of these:'
+	@echo '  check-unit      without a kernel module, on this machine'
+	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one)'
+	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
+	@echo 'make bench        figures'
+	@echo 'make clean        remove what was built; distclean: downloads and image too'
+
+-include $(vmmd_objects:.o=.d) $(unit_objects:.o=.d) $(unit_sources:%.c=$(B)/unit/%.d) \
+	$(selftest_tests:=.d) $(selftest_objects:.o=.d)
