@@ -29,11 +29,17 @@ int mem_add_rom(struct mem *mem, uint64_t gpa, const void *data, size_t size,
 void *mem_ptr(struct mem *mem, uint64_t gpa, uint64_t len);		/* RAM only */
 const void *mem_ptr_ro(struct mem *mem, uint64_t gpa, uint64_t len);	/* RAM, ROM */
 
-/* across regions; false if any byte has no memory (nothing copied then) */
+/*
+ * Across regions; false if any byte has no memory (nothing copied then). Bytes
+ * written to ROM are dropped.
+ */
 bool mem_read(struct mem *mem, uint64_t gpa, void *buf, size_t len);
 bool mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
 
-/* RAM below 4 GiB and above, as laid out by machine.c, in bytes */
+/*
+ * As laid out by machine.c, in bytes: where RAM below MACHINE_MMIO_HOLE ends,
+ * and how much RAM there is from 4 GiB on.
+ */
 uint64_t mem_low_size(struct mem *mem);
 uint64_t mem_high_size(struct mem *mem);
 
