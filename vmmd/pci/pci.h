@@ -52,8 +52,13 @@ struct pci_dev {
 	uint16_t msix_count;
 	struct msix_entry *msix;
 	uint64_t *msix_pending;
-	/* device's own view of config accesses; NULL: none */
+	/*
+	 * device's own view of config accesses; NULL: none. config_reading is
+	 * called before the bytes are read and may change them (virtio's
+	 * window into its BAR, virtio 1.2 4.1.4.9).
+	 */
 	void (*config_written)(void *owner, uint16_t offset, unsigned int size);
+	void (*config_reading)(void *owner, uint16_t offset, unsigned int size);
 	void *owner;
 };
 
