@@ -16,6 +16,7 @@
 
 struct api_vm;
 struct block;
+struct mem;
 
 enum console_kind { CONSOLE_STDIO, CONSOLE_SOCKET, CONSOLE_FILE };
 enum net_kind { NET_USER, NET_TAP, NET_NONE };
@@ -49,8 +50,10 @@ struct machine *machine_new(struct api_vm *vm, struct loop *loop,
 			    pthread_mutex_t *lock, const struct vm_config *cfg,
 			    char *err, unsigned long errlen);
 void machine_free(struct machine *m);
+/* these two with the lock held */
 void machine_reset(struct machine *m);		/* all devices; vCPUs are vm.c's */
 void machine_power_button(struct machine *m);	/* ACPI */
+struct mem *machine_mem(struct machine *m);	/* constant after machine_new */
 
 /* for the vCPU thread, lock taken inside */
 uint64_t machine_pio_read(struct machine *m, uint16_t port, unsigned int size);
