@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The CPUID table of one vCPU: what the module supports, plus what only the
+ * monitor knows, which is how many CPUs there are and which one this is.
+ */
+#ifndef VMMD_CPUID_H
+#define VMMD_CPUID_H
+
+#include <stdint.h>
+#include <linux/vmm.h>
+
+/* rewrite in place for CPU `id` of `cpus`; may add leaves up to VMM_MAX_CPUID */
+void cpuid_topology(struct vmm_cpuid_entry *e, uint32_t *count,
+		    unsigned int id, unsigned int cpus);
+
+/* MAXPHYADDR, 36 if the table does not say */
+unsigned int cpuid_phys_bits(const struct vmm_cpuid_entry *e, uint32_t count);
+
+#endif

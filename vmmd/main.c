@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <stdio.h>
+
+#include "options.h"
+#include "vm.h"
+
+static int print(const char *text)
+{
+	if (fputs(text, stdout) < 0 || fflush(stdout)) {
+		perror("vmmd: cannot write to standard output");
+		return VM_EXIT_ERROR;
+	}
+	return VM_EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	struct vm_options opt;
+	char err[512];
+
+	switch (options_parse(argc, argv, &opt, err, sizeof(err))) {
+	case OPTIONS_HELP:
+		return print(options_help);
+	case OPTIONS_RUN_HELP:
+		return print(options_run_help);
+	case OPTIONS_VERSION:
+		return print("vmmd " VMMD_VERSION "\n");
+	case OPTIONS_BAD:
+		fprintf(stderr, "vmmd: %s\n", err);
+		return VM_EXIT_USAGE;
+	case OPTIONS_RUN:
+		break;
+	}
+	return vm_run(&opt);
+}

@@ -1,0 +1,397 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <ctype.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+#include <net/if.h>
+
+#include "options.h"
+
+#define NAME_MAX_LEN	64
+#define MAX_FORWARDS	(sizeof(((struct vm_config *)0)->forward) / \
+			 sizeof(((struct vm_config *)0)->forward[0]))
+
+const char options_help[] =
+"usage: vmmd run DISK [OPTION]...   run a virtual machine from a disk image\n"
+"       vmmd run --help             its options\n"
+"       vmmd --help | help          this text\n"
+"       vmmd --version\n"
+"\n"
+"vmmd is the monitor of the vmm hypervisor: one process per virtual machine.\n"
+"See vmmd(1).\n";
+
+const char options_run_help[] =
+"usage: vmmd run DISK [OPTION]...\n"
+"\n"
+"Run a virtual machine from DISK, a raw disk image or a block device, until it\n"
+"powers itself off. SIGTERM presses its power button.\n"
+"\n"
+"  --cpus N              virtual CPUs (default 1)\n"
+"  --memory SIZE         guest memory, with a suffix K, M, G or T; no suffix:\n"
+"                        bytes (default 512M, at least 16M)\n"
+"  --read-only           the guest cannot write to DISK\n"
+"  --direct              bypass the host's page cache (O_DIRECT)\n"
+"  --net user            network through this process, no privilege (default)\n"
+"  --net tap=NAME        network through the tap interface NAME\n"
+"  --net none            no network card\n"
+"  --forward PROTO:HOST:GUEST\n"
+"                        with --net user: connections to port HOST of 127.0.0.1\n"
+"                        go to port GUEST of the guest; PROTO is tcp or udp; may\n"
+"                        be given 16 times\n"
+"  --console stdio       serial console on this terminal; Ctrl-A x ends the\n"
+"                        machine (default)\n"
+"  --console socket=PATH serial console on a Unix socket\n"
+"  --console file=PATH   serial console's output into a file\n"
+"  --firmware FILE       BIOS image (default " OPTIONS_FIRMWARE ")\n"
+"  --name NAME           name of the machine (default: DISK's file name)\n"
+"  --grace SECONDS       time to power off after SIGTERM (default 30); 0: none\n"
+"  --on-crash reset      a triple fault resets the machine (default)\n"
+"  --on-crash exit       a triple fault ends the machine\n"
+"  --help                this text\n"
+"\n"
+"Exit status: 0 the guest powered off, 1 error, 2 usage, 3 the guest crashed,\n"
+"4 it was forced off.\n";
+
+struct parse {
+	struct vm_options *opt;
+	char *err;
+	size_t errlen;
+};
+
+static int __attribute__((format(printf, 2, 3)))
+bad(struct parse *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(p->err, p->errlen, fmt, ap);
+	va_end(ap);
+	return -EINVAL;
+}
+
+/* all of s[0..len) as a decimal number in [min, max] */
+static bool number(const char *s, size_t len, uint64_t min, uint64_t max,
+		   uint64_t *out)
+{
+	uint64_t v = 0;
+	size_t i;
+
+	for (i = 0; i < len; i++) {
+		if (!isdigit((unsigned char)s[i]) ||
+		    __builtin_mul_overflow(v, 10, &v) ||
+		    __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
+			return false;
+	}
+	*out = v;
+	return len && v >= min && v <= max;
+}
+
+static int parse_cpus(struct parse *p, const char *s)
+{
+	uint64_t n;
+
+	if (!number(s, strlen(s), 1, OPTIONS_CPUS_MAX, &n))
+		return bad(p, "--cpus wants a number from 1 to %d, found '%s'",
+			   OPTIONS_CPUS_MAX, s);
+	p->opt->config.cpus = n;
+	return 0;
+}
+
+static int parse_memory(struct parse *p, const char *s)
+{
+	static const char units[] = "KMGT";
+	size_t digits = strspn(s, "0123456789");
+	const char *unit = s + digits, *u;
+	unsigned int shift = 0;
+	uint64_t n;
+
+	if (*unit) {
+		u = strchr(units, toupper((unsigned char)*unit));
+		if (!u || (unit[1] && strcmp(unit + 1, "iB")))
+			return bad(p, "--memory wants a size such as 512M or 2G, found '%s'",
+				   s);
+		shift = 10 * (u - units + 1);
+	}
+	if (!number(s, digits, 0, UINT64_MAX >> shift, &n))
+		return bad(p, "--memory wants a size such as 512M or 2G, found '%s'",
+			   s);
+	n <<= shift;
+	if (n < OPTIONS_MEMORY_MIN)
+		return bad(p, "--memory wants at least %lluM, found '%s', which is %llu bytes: give more%s",
+			   OPTIONS_MEMORY_MIN >> 20, s, (unsigned long long)n,
+			   shift ? "" : " (without a suffix it is bytes)");
+	if (n > OPTIONS_MEMORY_MAX)
+		return bad(p, "--memory wants at most %lluT, found '%s': give less",
+			   OPTIONS_MEMORY_MAX >> 40, s);
+	if (n % 4096)
+		return bad(p, "--memory wants a multiple of 4096 bytes, found '%s': round it to %llu",
+			   s, (unsigned long long)(n & ~4095ULL));
+	p->opt->config.memory = n;
+	return 0;
+}
+
+static int parse_net(struct parse *p, const char *s)
+{
+	struct vm_config *c = &p->opt->config;
+
+	if (!strcmp(s, "user")) {
+		c->net = NET_USER;
+	} else if (!strcmp(s, "none")) {
+		c->net = NET_NONE;
+	} else if (!strncmp(s, "tap=", 4)) {
+		if (!s[4] || strlen(s + 4) >= IFNAMSIZ || strchr(s + 4, '/'))
+			return bad(p, "--net tap=NAME wants an interface name of 1 to %d characters, found '%s'",
+				   IFNAMSIZ - 1, s + 4);
+		c->net = NET_TAP;
+		c->tap = s + 4;
+	} else {
+		return bad(p, "--net wants user, tap=NAME or none, found '%s'", s);
+	}
+	return 0;
+}
+
+static int parse_forward(struct parse *p, const char *s)
+{
+	struct vm_config *c = &p->opt->config;
+	struct net_forward f = { 0 };
+	const char *host, *guest;
+	uint64_t h, g;
+	unsigned int i;
+
+	host = strchr(s, ':');
+	guest = host ? strchr(host + 1, ':') : NULL;
+	if (!guest || (strncmp(s, "tcp:", 4) && strncmp(s, "udp:", 4)) ||
+	    !number(host + 1, guest - host - 1, 1, 65535, &h) ||
+	    !number(guest + 1, strlen(guest + 1), 1, 65535, &g))
+		return bad(p, "--forward wants tcp:HOST:GUEST or udp:HOST:GUEST with port numbers from 1 to 65535, found '%s'",
+			   s);
+	f.udp = *s == 'u';
+	f.host_port = h;
+	f.guest_port = g;
+	for (i = 0; i < c->nforward; i++)
+		if (c->forward[i].udp == f.udp &&
+		    c->forward[i].host_port == f.host_port)
+			return bad(p, "--forward wants each host port once, found %.3s port %u again: choose another",
+				   s, f.host_port);
+	if (c->nforward == MAX_FORWARDS)
+		return bad(p, "--forward may be given %zu times, found '%s' beyond that",
+			   MAX_FORWARDS, s);
+	c->forward[c->nforward++] = f;
+	return 0;
+}
+
+static int parse_console(struct parse *p, const char *s)
+{
+	struct vm_config *c = &p->opt->config;
+	const size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
+
+	c->console_path = NULL;
+	if (!strcmp(s, "stdio")) {
+		c->console = CONSOLE_STDIO;
+		return 0;
+	}
+	if (!strncmp(s, "socket=", 7) && s[7]) {
+		if (strlen(s + 7) > max)
+			return bad(p, "--console socket=PATH wants at most %zu characters, found %zu: give a shorter path",
+				   max, strlen(s + 7));
+		c->console = CONSOLE_SOCKET;
+		c->console_path = s + 7;
+		return 0;
+	}
+	if (!strncmp(s, "file=", 5) && s[5]) {
+		c->console = CONSOLE_FILE;
+		c->console_path = s + 5;
+		return 0;
+	}
+	return bad(p, "--console wants stdio, socket=PATH or file=PATH, found '%s'",
+		   s);
+}
+
+static int parse_name(struct parse *p, const char *s)
+{
+	const char *c;
+
+	for (c = s; *c; c++)
+		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
+			break;
+	if (!*s || *c || c - s > NAME_MAX_LEN)
+		return bad(p, "--name wants 1 to %d letters, digits, '.', '_' or '-', found '%s'",
+			   NAME_MAX_LEN, s);
+	p->opt->config.name = s;
+	return 0;
+}
+
+static int parse_grace(struct parse *p, const char *s)
+{
+	uint64_t n;
+
+	if (!number(s, strlen(s), 0, OPTIONS_GRACE_MAX, &n))
+		return bad(p, "--grace wants seconds from 0 to %d, found '%s'",
+			   OPTIONS_GRACE_MAX, s);
+	p->opt->grace = n;
+	return 0;
+}
+
+static int parse_on_crash(struct parse *p, const char *s)
+{
+	if (!strcmp(s, "reset"))
+		p->opt->on_crash = ON_CRASH_RESET;
+	else if (!strcmp(s, "exit"))
+		p->opt->on_crash = ON_CRASH_EXIT;
+	else
+		return bad(p, "--on-crash wants reset or exit, found '%s'", s);
+	return 0;
+}
+
+static int parse_firmware(struct parse *p, const char *s)
+{
+	if (!*s)
+		return bad(p, "--firmware wants a file, found nothing");
+	p->opt->config.firmware = s;
+	return 0;
+}
+
+/* options with a value: getopt_long returns VALUED + the index */
+static const struct {
+	const char *name;
+	int (*parse)(struct parse *p, const char *s);
+} valued[] = {
+	{ "cpus",	parse_cpus },
+	{ "memory",	parse_memory },
+	{ "net",	parse_net },
+	{ "forward",	parse_forward },
+	{ "console",	parse_console },
+	{ "firmware",	parse_firmware },
+	{ "name",	parse_name },
+	{ "grace",	parse_grace },
+	{ "on-crash",	parse_on_crash },
+};
+
+#define NVALUED	(sizeof(valued) / sizeof(valued[0]))
+#define VALUED	256		/* above every character */
+
+enum { FLAG_HELP = VALUED + NVALUED, FLAG_READ_ONLY, FLAG_DIRECT };
+
+static void long_options(struct option *lo)
+{
+	static const struct option flags[] = {
+		{ "help",	no_argument, NULL, FLAG_HELP },
+		{ "read-only",	no_argument, NULL, FLAG_READ_ONLY },
+		{ "direct",	no_argument, NULL, FLAG_DIRECT },
+		{ 0 },
+	};
+	size_t i;
+
+	for (i = 0; i < NVALUED; i++)
+		*lo++ = (struct option){
+			valued[i].name, required_argument, NULL, VALUED + i,
+		};
+	memcpy(lo, flags, sizeof(flags));
+}
+
+/* what all options together must fulfil */
+static int check_whole(struct parse *p, int ndisks, char **disks)
+{
+	struct vm_config *c = &p->opt->config;
+	const char *slash;
+
+	if (ndisks < 1)
+		return bad(p, "run wants a DISK, found none: vmmd run DISK [OPTION]...");
+	if (ndisks > 1)
+		return bad(p, "run wants one DISK, found '%s' and '%s'",
+			   disks[0], disks[1]);
+	if (!*disks[0])
+		return bad(p, "run wants a DISK, found an empty name");
+	if (c->nforward && c->net != NET_USER)
+		return bad(p, "--forward wants --net user, found another --net: leave one of the two out");
+	c->disk = disks[0];
+	if (!c->name) {
+		slash = strrchr(c->disk, '/');
+		c->name = slash && slash[1] ? slash + 1 : c->disk;
+	}
+	return 0;
+}
+
+static int parse_run(struct parse *p, int argc, char **argv, bool *help)
+{
+	struct option lo[NVALUED + 4];
+	int c, ret;
+
+	long_options(lo);
+	opterr = 0;
+	optind = 0;		/* GNU: start anew, also with the permutation */
+	while ((c = getopt_long(argc, argv, ":h", lo, NULL)) != -1) {
+		switch (c) {
+		case 'h':
+		case FLAG_HELP:
+			*help = true;
+			return 0;
+		case FLAG_READ_ONLY:
+			p->opt->config.disk_read_only = true;
+			break;
+		case FLAG_DIRECT:
+			p->opt->config.disk_direct = true;
+			break;
+		case ':':
+			return bad(p, "%s wants a value, found none", argv[optind - 1]);
+		case '?':
+			if (optopt > 0 && optopt < VALUED)
+				return bad(p, "unknown option '-%c': see vmmd run --help",
+					   optopt);
+			return bad(p, "%s option '%s': see vmmd run --help",
+				   optopt ? "no value is wanted by" : "unknown",
+				   argv[optind - 1]);
+		default:
+			ret = valued[c - VALUED].parse(p, optarg);
+			if (ret)
+				return ret;
+		}
+	}
+	return check_whole(p, argc - optind, argv + optind);
+}
+
+static bool is_one_of(const char *s, const char *a, const char *b, const char *c)
+{
+	return !strcmp(s, a) || !strcmp(s, b) || !strcmp(s, c);
+}
+
+enum options_verdict options_parse(int argc, char **argv,
+				   struct vm_options *opt, char *err,
+				   size_t errlen)
+{
+	struct parse p = { .opt = opt, .err = err, .errlen = errlen };
+	bool help = false;
+
+	*opt = (struct vm_options){
+		.config = {
+			.cpus = 1,
+			.memory = OPTIONS_MEMORY,
+			.net = NET_USER,
+			.console = CONSOLE_STDIO,
+			.firmware = OPTIONS_FIRMWARE,
+		},
+		.grace = OPTIONS_GRACE,
+		.on_crash = ON_CRASH_RESET,
+	};
+	if (argc < 2) {
+		bad(&p, "a command is wanted, found none: vmmd run DISK, or vmmd --help");
+		return OPTIONS_BAD;
+	}
+	if (is_one_of(argv[1], "--help", "-h", "help"))
+		return argc > 2 && !strcmp(argv[2], "run") ? OPTIONS_RUN_HELP :
+							     OPTIONS_HELP;
+	if (is_one_of(argv[1], "--version", "-V", "version"))
+		return OPTIONS_VERSION;
+	if (strcmp(argv[1], "run")) {
+		bad(&p, "the command run is wanted, found '%s': see vmmd --help",
+		    argv[1]);
+		return OPTIONS_BAD;
+	}
+	if (parse_run(&p, argc - 1, argv + 1, &help))
+		return OPTIONS_BAD;
+	return help ? OPTIONS_RUN_HELP : OPTIONS_RUN;
+}

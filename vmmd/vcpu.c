@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The vCPU thread: VMM_RUN, look at the exit, do it, again.
+ *
+ * Being told to stop: `want` is written first, then the run page's kick flag,
+ * then VMM_KICK. The thread clears the flag first and reads `want` after that,
+ * so either it sees the new wish or the next VMM_RUN returns at once.
+ */
+#define _GNU_SOURCE 1		/* pthread_setname_np */
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "dump.h"
+#include "emulate.h"
+#include "machine.h"
+#include "vcpu.h"
+#include "vector.h"
+#include "vm.h"
+
+#define MSR_IA32_TSC	0x10
+#define DR6_BS		(1ULL << 14)
+#define RFLAGS_TF	(1ULL << 8)
+
+/* ---- reports -------------------------------------------------------------- */
+
+static void __attribute__((format(printf, 2, 3)))
+vcpu_report(struct vcpu *v, const char *fmt, ...)
+{
+	struct vmm_state *st = &v->scratch;
+	va_list ap;
+
+	flockfile(stderr);
+	fprintf(stderr, "vmmd: vCPU %u: ", v->id);
+	va_start(ap, fmt);
+	vfprintf(stderr, fmt, ap);
+	va_end(ap);
+	fputc('\n', stderr);
+	dump_exit(stderr, v->api.run);
+	if (!api_get_state(&v->api, st, VMM_STATE_REGS | VMM_STATE_SREGS |
+			   VMM_STATE_EVENTS))
+		dump_state(stderr, machine_mem(v->vm->machine), st);
+	fflush(stderr);
+	funlockfile(stderr);
+}
+
+/* ---- emulation ------------------------------------------------------------ */
+
+static uint64_t op_mmio_read(void *owner, uint64_t gpa, unsigned int size)
+{
+	struct vcpu *v = owner;
+
+	return machine_mmio_read(v->vm->machine, gpa, size);
+}
+
+static void op_mmio_write(void *owner, uint64_t gpa, uint64_t value,
+			  unsigned int size)
+{
+	struct vcpu *v = owner;
+
+	machine_mmio_write(v->vm->machine, gpa, value, size);
+}
+
+static uint64_t op_pio_read(void *owner, uint16_t port, unsigned int size)
+{
+	struct vcpu *v = owner;
+
+	return machine_pio_read(v->vm->machine, port, size);
+}
+
+static void op_pio_write(void *owner, uint16_t port, uint32_t value,
+			 unsigned int size)
+{
+	struct vcpu *v = owner;
+
+	machine_pio_write(v->vm->machine, port, value, size);
+}
+
+static int op_vec_get(void *owner, unsigned int reg, uint8_t *out)
+{
+	struct vcpu *v = owner;
+	int ret = api_get_state(&v->api, &v->scratch, VMM_STATE_XSAVE);
+
+	return ret ? ret : vector_get(&v->scratch.xsave, reg, out);
+}
+
+static int op_vec_set(void *owner, unsigned int reg, const uint8_t *in)
+{
+	struct vcpu *v = owner;
+	int ret = api_get_state(&v->api, &v->scratch, VMM_STATE_XSAVE);
+
+	if (!ret)
+		ret = vector_set(&v->scratch.xsave, reg, in);
+	return ret ? ret : api_set_state(&v->api, &v->scratch, VMM_STATE_XSAVE);
+}
+
+static const struct emu_ops vcpu_emu_ops = {
+	.mmio_read	= op_mmio_read,
+	.mmio_write	= op_mmio_write,
+	.pio_read	= op_pio_read,
+	.pio_write	= op_pio_write,
+	.vec_get	= op_vec_get,
+	.vec_set	= op_vec_set,
+};
+
+static int vcpu_inject(struct vcpu *v, const struct walk_fault *f)
+{
+	struct vmm_inject inj = {
+		.type = VMM_EVENT_EXCEPTION,
+		.vector = f->vector,
+		.has_error = f->has_error,
+		.error = f->error,
+	};
+
+	if (f->vector == WALK_PF) {
+		v->api.run->sregs.cr2 = f->cr2;
+		v->api.run->set |= VMM_STATE_SREGS;
+	}
+	return api_inject(&v->api, &inj);
+}
+
+/* single step: the CPU would trap after the instruction that we executed */
+static int vcpu_step_trap(struct vcpu *v)
+{
+	static const struct walk_fault trap = { .vector = 1 };
+	int ret = api_get_state(&v->api, &v->scratch, VMM_STATE_DREGS);
+
+	if (ret)
+		return ret;
+	v->scratch.dregs.dr6 |= DR6_BS;
+	ret = api_set_state(&v->api, &v->scratch, VMM_STATE_DREGS);
+	return ret ? ret : vcpu_inject(v, &trap);
+}
+
+static void vcpu_emulate(struct vcpu *v)
+{
+	struct vmm_run *run = v->api.run;
+	struct vmm_sregs sregs = run->sregs;
+	struct emu emu = {
+		.mem = machine_mem(v->vm->machine),
+		.ops = &vcpu_emu_ops,
+		.owner = v,
+		.phys_bits = v->vm->phys_bits,
+		.sregs = &sregs,
+		.regs = run->regs,
+	};
+	bool step = emu.regs.rflags & RFLAGS_TF;
+	int ret = 0;
+
+	switch (emu_run(&emu)) {
+	case EMU_DONE:
+		run->flags |= VMM_RUN_COMPLETE;
+		if (step)
+			ret = vcpu_step_trap(v);
+		break;
+	case EMU_AGAIN:
+		break;
+	case EMU_FAULT:
+		ret = vcpu_inject(v, &emu.fault);
+		break;
+	case EMU_UNSUPPORTED:
+		vcpu_report(v, "cannot emulate: %s", emu.why);
+		vm_crashed(v->vm, VM_EXIT_CRASHED);
+		return;
+	}
+	run->regs = emu.regs;
+	run->set |= VMM_STATE_REGS;
+	if (ret) {
+		vcpu_report(v, "an exception could not be injected: %s",
+			    strerror(-ret));
+		vm_crashed(v->vm, VM_EXIT_ERROR);
+	}
+}
+
+/* ---- exits ---------------------------------------------------------------- */
+
+static void exit_io(struct vcpu *v)
+{
+	struct vmm_run *run = v->api.run;
+	struct vmm_exit_io *io = &run->exit.io;
+
+	if (io->string) {
+		vcpu_emulate(v);
+		return;
+	}
+	if (io->in)
+		io->data = machine_pio_read(v->vm->machine, io->port, io->size);
+	else
+		machine_pio_write(v->vm->machine, io->port, io->data, io->size);
+	run->flags |= VMM_RUN_COMPLETE;
+}
+
+static void exit_mmio(struct vcpu *v)
+{
+	if (v->api.run->exit.mmio.access & VMM_ACCESS_FETCH) {
+		vcpu_report(v, "jumped to an address where no memory is");
+		vm_crashed(v->vm, VM_EXIT_CRASHED);
+		return;
+	}
+	vcpu_emulate(v);
+}
+
+static void vcpu_exit(struct vcpu *v)
+{
+	struct vmm_run *run = v->api.run;
+
+	switch (run->reason) {
+	case VMM_EXIT_IO:
+		exit_io(v);
+		return;
+	case VMM_EXIT_MMIO:
+		exit_mmio(v);
+		return;
+	case VMM_EXIT_EOI:
+		machine_eoi(v->vm->machine, run->exit.eoi.vector);
+		return;
+	case VMM_EXIT_WINDOW:
+		v->window = true;
+		return;
+	case VMM_EXIT_NONE:
+	case VMM_EXIT_KICK:
+		return;
+	case VMM_EXIT_SHUTDOWN:
+		vcpu_report(v, "triple fault");
+		vm_triple_fault(v->vm);
+		return;
+	case VMM_EXIT_FAULT:
+		vcpu_report(v, "the host has no page for guest memory: %s",
+			    strerror(-run->exit.fault.error));
+		vm_crashed(v->vm, VM_EXIT_ERROR);
+		return;
+	case VMM_EXIT_ENTRY_FAILED:
+		vcpu_report(v, "the CPU refuses to enter the guest with this state");
+		break;
+	default:
+		vcpu_report(v, "left the guest for a reason that is not known");
+		break;
+	}
+	vm_crashed(v->vm, VM_EXIT_CRASHED);
+}
+
+/*
+ * ExtINT: the PIC is ours, the moment is the module's. While the PIC asks, RUN
+ * is told to exit as soon as an interrupt could be taken; only then the PIC is
+ * acknowledged, since that cannot be undone.
+ */
+static void vcpu_extint(struct vcpu *v)
+{
+	struct vmm_run *run = v->api.run;
+
+	if (!atomic_load(&v->pic_hint)) {
+		v->window = false;
+		return;
+	}
+	/* cleared before the PIC is asked: it may raise its wire meanwhile */
+	atomic_store(&v->pic_hint, false);
+	if (machine_pic_pending(v->vm->machine)) {
+		/* look again after the next exit: more may be waiting */
+		atomic_store(&v->pic_hint, true);
+		if (v->window) {
+			run->extint = machine_pic_ack(v->vm->machine);
+			run->flags |= VMM_RUN_EXTINT;
+		} else {
+			run->flags |= VMM_RUN_WINDOW;
+		}
+	}
+	v->window = false;
+}
+
+static void vcpu_step(struct vcpu *v)
+{
+	int ret;
+
+	vcpu_extint(v);
+	ret = api_run(&v->api);
+	if (!ret) {
+		vcpu_exit(v);
+	} else if (ret != -EINTR) {
+		vcpu_report(v, "VMM_RUN failed: %s", strerror(-ret));
+		vm_crashed(v->vm, VM_EXIT_ERROR);
+	}
+}
+
+/* ---- the thread ----------------------------------------------------------- */
+
+/* wait for a wish other than to pause; returns it */
+static enum vcpu_state vcpu_park(struct vcpu *v)
+{
+	enum vcpu_state want;
+
+	pthread_mutex_lock(&v->vm->lock);
+	v->state = VCPU_PAUSED;
+	pthread_cond_broadcast(&v->vm->changed);
+	while ((want = atomic_load(&v->want)) == VCPU_PAUSED)
+		pthread_cond_wait(&v->vm->changed, &v->vm->lock);
+	v->state = want;
+	pthread_cond_broadcast(&v->vm->changed);
+	pthread_mutex_unlock(&v->vm->lock);
+	return want;
+}
+
+static void *vcpu_main(void *arg)
+{
+	struct vcpu *v = arg;
+
+	for (;;) {
+		__atomic_store_n(&v->api.run->kick, 0, __ATOMIC_SEQ_CST);
+		if (atomic_load(&v->want) == VCPU_RUNNING)
+			vcpu_step(v);
+		else if (vcpu_park(v) == VCPU_FINISHED)
+			return NULL;
+	}
+}
+
+int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int id,
+	      struct vmm_cpuid_entry *cpuid, uint32_t ncpuid)
+{
+	int ret;
+
+	v->vm = vm;
+	v->id = id;
+	v->state = VCPU_PAUSED;
+	atomic_init(&v->want, VCPU_PAUSED);
+	ret = api_vcpu_create(&vm->api, id, &v->api);
+	if (ret < 0)
+		return ret;
+	ret = api_set_cpuid(&v->api, cpuid, ncpuid);
+	if (!ret)
+		ret = api_get_state(&v->api, &v->initial, VMM_STATE_ALL);
+	if (ret) {
+		api_vcpu_close(&v->api);
+		return ret;
+	}
+	return 0;
+}
+
+void vcpu_destroy(struct vcpu *v)
+{
+	api_vcpu_close(&v->api);
+}
+
+int vcpu_start(struct vcpu *v)
+{
+	char name[16];
+	int ret = pthread_create(&v->thread, NULL, vcpu_main, v);
+
+	if (ret)
+		return -ret;
+	v->started = true;
+	snprintf(name, sizeof(name), "vcpu%u", v->id);
+	pthread_setname_np(v->thread, name);
+	return 0;
+}
+
+void vcpu_join(struct vcpu *v)
+{
+	if (v->started)
+		pthread_join(v->thread, NULL);
+	v->started = false;
+}
+
+static void vcpu_kick(struct vcpu *v)
+{
+	if (v->started && pthread_equal(pthread_self(), v->thread))
+		return;		/* not in VMM_RUN, then */
+	__atomic_store_n(&v->api.run->kick, 1, __ATOMIC_SEQ_CST);
+	api_kick(&v->api);
+}
+
+void vcpu_want(struct vcpu *v, enum vcpu_state want)
+{
+	atomic_store(&v->want, want);
+	if (want != VCPU_RUNNING)
+		vcpu_kick(v);
+	pthread_cond_broadcast(&v->vm->changed);
+}
+
+int vcpu_reset(struct vcpu *v)
+{
+	struct vmm_state *st = &v->scratch;
+	uint32_t i, n = 0;
+
+	*st = v->initial;
+	/* left alone, so that the vCPUs' time stamps stay in step */
+	for (i = 0; i < st->msrs.count; i++)
+		if (st->msrs.msr[i].index != MSR_IA32_TSC)
+			st->msrs.msr[n++] = st->msrs.msr[i];
+	st->msrs.count = n;
+	v->window = false;
+	v->api.run->flags = 0;
+	v->api.run->set = 0;
+	atomic_store(&v->pic_hint, false);
+	return api_set_state(&v->api, st, VMM_STATE_ALL);
+}
+
+void vcpu_pic_raised(struct vcpu *v)
+{
+	atomic_store(&v->pic_hint, true);
+	vcpu_kick(v);
+}

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Vector registers inside an XSAVE area of the standard form (SDM 1 13.4):
+ * XMM in the legacy region, the high halves of YMM at 576.
+ */
+#ifndef VMMD_VECTOR_H
+#define VMMD_VECTOR_H
+
+#include <stdint.h>
+#include <linux/vmm.h>
+
+/* 32 bytes of register 0..15; 0, or -EINVAL: no such register or no room */
+int vector_get(const struct vmm_xsave *x, unsigned int reg, uint8_t *out);
+int vector_set(struct vmm_xsave *x, unsigned int reg, const uint8_t *in);
+
+#endif

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * One VM from nothing to its end.
+ *
+ * Reset: the hook may be called from a vCPU thread that is in the middle of a
+ * port write, so it only takes the vCPUs' permission to run away and posts the
+ * work to the loop. There everybody is waited for, and the machine and every
+ * vCPU get back the state in which they were made.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cpuid.h"
+#include "loop.h"
+#include "vcpu.h"
+#include "vm.h"
+
+static void vm_want(struct vm *vm, enum vcpu_state want)
+{
+	unsigned int i;
+
+	for (i = 0; i < vm->nvcpus; i++)
+		vcpu_want(&vm->vcpu[i], want);
+}
+
+void vm_end(struct vm *vm, int code)
+{
+	if (vm->ending)
+		return;
+	vm->ending = true;
+	vm_want(vm, VCPU_FINISHED);
+	loop_stop(vm->loop, code);
+}
+
+void vm_crashed(struct vm *vm, int code)
+{
+	pthread_mutex_lock(&vm->lock);
+	vm_end(vm, code);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* ---- reset ---------------------------------------------------------------- */
+
+static void vm_wait_paused(struct vm *vm)
+{
+	unsigned int i;
+
+	for (i = 0; i < vm->nvcpus; i++)
+		while (vm->vcpu[i].state == VCPU_RUNNING)
+			pthread_cond_wait(&vm->changed, &vm->lock);
+}
+
+static void vm_do_reset(void *owner)
+{
+	struct vm *vm = owner;
+	unsigned int i;
+	int ret;
+
+	vm_wait_paused(vm);
+	if (vm->ending)
+		return;
+	machine_reset(vm->machine);
+	for (i = 0; i < vm->nvcpus; i++) {
+		ret = vcpu_reset(&vm->vcpu[i]);
+		if (ret) {
+			fprintf(stderr, "vmmd: vCPU %u could not be reset: %s\n",
+				i, strerror(-ret));
+			vm_end(vm, VM_EXIT_ERROR);
+			return;
+		}
+	}
+	vm->reset_posted = false;
+	vm_want(vm, VCPU_RUNNING);
+}
+
+static void vm_reset(struct vm *vm)
+{
+	if (vm->ending || vm->reset_posted)
+		return;
+	vm->reset_posted = true;
+	vm_want(vm, VCPU_PAUSED);
+	if (loop_post(vm->loop, vm_do_reset, vm)) {
+		fprintf(stderr, "vmmd: no memory to reset the machine\n");
+		vm_end(vm, VM_EXIT_ERROR);
+	}
+}
+
+void vm_triple_fault(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (vm->opt->on_crash == ON_CRASH_EXIT) {
+		vm_end(vm, VM_EXIT_CRASHED);
+	} else {
+		fprintf(stderr, "vmmd: resetting the machine\n");
+		vm_reset(vm);
+	}
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* ---- hooks: the machine calls, with the lock held ------------------------- */
+
+static void hook_pic_raised(void *owner)
+{
+	struct vm *vm = owner;
+
+	vcpu_pic_raised(&vm->vcpu[0]);
+}
+
+static void hook_reset(void *owner)
+{
+	vm_reset(owner);
+}
+
+static void hook_poweroff(void *owner)
+{
+	vm_end(owner, VM_EXIT_OK);
+}
+
+/* ---- making --------------------------------------------------------------- */
+
+static int check_limits(const struct vm *vm, char *err, size_t errlen)
+{
+	const struct vm_config *c = &vm->opt->config;
+	uint64_t end = c->memory;
+
+	if (c->cpus > vm->api.info.max_vcpus) {
+		snprintf(err, errlen, "wanted %u CPUs, but this host's vmm.ko allows %u per VM: give a smaller --cpus",
+			 c->cpus, vm->api.info.max_vcpus);
+		return -EINVAL;
+	}
+	if (end > MACHINE_MMIO_HOLE)
+		end += (1ULL << 32) - MACHINE_MMIO_HOLE;
+	if (vm->api.info.gpa_bits < 64 && end > 1ULL << vm->api.info.gpa_bits) {
+		snprintf(err, errlen, "wanted %" PRIu64 " MiB of memory, but guest addresses have %u bits on this host: give a smaller --memory",
+			 c->memory >> 20, vm->api.info.gpa_bits);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int make_vcpus(struct vm *vm, char *err, size_t errlen)
+{
+	static struct vmm_cpuid_entry supported[VMM_MAX_CPUID];
+	struct vmm_cpuid_entry own[VMM_MAX_CPUID];
+	uint32_t count = VMM_MAX_CPUID, n;
+	unsigned int i, cpus = vm->opt->config.cpus;
+	int ret;
+
+	ret = api_get_cpuid(&vm->api, supported, &count);
+	if (ret) {
+		snprintf(err, errlen, "cannot read the supported CPUID table: %s",
+			 strerror(-ret));
+		return ret;
+	}
+	vm->phys_bits = cpuid_phys_bits(supported, count);
+	vm->vcpu = calloc(cpus, sizeof(*vm->vcpu));
+	if (!vm->vcpu) {
+		snprintf(err, errlen, "no memory for %u vCPUs", cpus);
+		return -ENOMEM;
+	}
+	for (i = 0; i < cpus; i++) {
+		memcpy(own, supported, sizeof(own));
+		n = count;
+		cpuid_topology(own, &n, i, cpus);
+		ret = vcpu_init(&vm->vcpu[i], vm, i, own, n);
+		if (ret) {
+			snprintf(err, errlen, "cannot create vCPU %u: %s", i,
+				 strerror(-ret));
+			return ret;
+		}
+		vm->nvcpus++;
+	}
+	return 0;
+}
+
+/* all that can fail, with one line in err[] if it does */
+static int vm_setup(struct vm *vm, char *err, size_t errlen)
+{
+	struct machine_hooks hooks = {
+		.pic_raised	= hook_pic_raised,
+		.reset		= hook_reset,
+		.poweroff	= hook_poweroff,
+		.owner		= vm,
+	};
+	unsigned int i;
+	int ret;
+
+	ret = api_open(&vm->api, err, errlen);
+	if (!ret)
+		ret = check_limits(vm, err, errlen);
+	if (ret)
+		return ret;
+
+	vm->loop = loop_new(&vm->lock);
+	ret = vm->loop ? vm_signal_init(vm) : -ENOMEM;
+	if (ret) {
+		snprintf(err, errlen, "cannot make the event loop: %s",
+			 strerror(-ret));
+		return ret;
+	}
+	vm->machine = machine_new(&vm->api, vm->loop, &vm->lock,
+				  &vm->opt->config, err, errlen);
+	if (!vm->machine)
+		return -EINVAL;
+	ret = make_vcpus(vm, err, errlen);
+	if (ret)
+		return ret;
+	machine_set_hooks(vm->machine, &hooks);
+	for (i = 0; i < vm->nvcpus; i++) {
+		ret = vcpu_start(&vm->vcpu[i]);
+		if (ret) {
+			snprintf(err, errlen, "cannot start the thread of vCPU %u: %s",
+				 i, strerror(-ret));
+			return ret;
+		}
+	}
+	return 0;
+}
+
+static void vm_teardown(struct vm *vm)
+{
+	unsigned int i;
+
+	pthread_mutex_lock(&vm->lock);
+	vm->ending = true;
+	vm_want(vm, VCPU_FINISHED);
+	pthread_mutex_unlock(&vm->lock);
+	for (i = 0; i < vm->nvcpus; i++)
+		vcpu_join(&vm->vcpu[i]);
+	/* devices may still have requests in flight: they go before the fds */
+	if (vm->machine)
+		machine_free(vm->machine);
+	for (i = 0; i < vm->nvcpus; i++)
+		vcpu_destroy(&vm->vcpu[i]);
+	if (vm->loop) {
+		vm_signal_free(vm);
+		loop_free(vm->loop);
+	}
+	api_close(&vm->api);
+	free(vm->vcpu);
+}
+
+int vm_run(const struct vm_options *opt)
+{
+	struct vm vm = {
+		.api = { .dev = -1, .fd = -1 },
+		.opt = opt,
+		.signal_fd = -1,
+	};
+	char err[512] = "";
+	int code = VM_EXIT_ERROR;
+
+	pthread_mutex_init(&vm.lock, NULL);
+	pthread_cond_init(&vm.changed, NULL);
+	if (vm_setup(&vm, err, sizeof(err))) {
+		fprintf(stderr, "vmmd: %s\n", err);
+	} else {
+		pthread_mutex_lock(&vm.lock);
+		if (!vm.ending && !vm.reset_posted)
+			vm_want(&vm, VCPU_RUNNING);
+		pthread_mutex_unlock(&vm.lock);
+		code = loop_run(vm.loop);
+	}
+	vm_teardown(&vm);
+	pthread_cond_destroy(&vm.changed);
+	pthread_mutex_destroy(&vm.lock);
+	return code;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * One VM: the module's VM fd, the machine, its vCPUs, and how it starts, is
+ * reset and ends.
+ */
+#ifndef VMMD_VM_H
+#define VMMD_VM_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "api.h"
+#include "machine.h"
+
+/* exit status of vmmd run; also in vmmd.1 */
+enum vm_exit {
+	VM_EXIT_OK	= 0,	/* the guest powered itself off */
+	VM_EXIT_ERROR	= 1,	/* it could not be started or the host failed */
+	VM_EXIT_USAGE	= 2,
+	VM_EXIT_CRASHED	= 3,	/* the guest did what no CPU can go on from */
+	VM_EXIT_FORCED	= 4,	/* it did not power off within the grace */
+};
+
+enum on_crash { ON_CRASH_RESET, ON_CRASH_EXIT };
+
+struct vm_options {
+	struct vm_config config;
+	unsigned int grace;		/* seconds */
+	enum on_crash on_crash;		/* triple fault */
+};
+
+struct vcpu;
+
+struct vm {
+	struct api_vm api;
+	const struct vm_options *opt;
+	pthread_mutex_t lock;		/* the machine lock */
+	pthread_cond_t changed;		/* a vCPU's state did; with lock */
+	struct loop *loop;
+	struct machine *machine;
+	struct vcpu *vcpu;		/* array of nvcpus */
+	unsigned int nvcpus;
+	unsigned int phys_bits;		/* MAXPHYADDR in the guest's CPUID */
+	bool reset_posted;		/* lock */
+	bool ending;			/* lock: no vCPU runs any more */
+	/* vm_signal.c */
+	struct loop_fd *signal_watch;
+	struct loop_timer *grace_timer;
+	int signal_fd;
+	bool asked;			/* lock: the power button was pressed */
+};
+
+/* run a VM from nothing to its end; enum vm_exit, errors are on stderr */
+int vm_run(const struct vm_options *opt);
+
+/* from a vCPU thread, lock not held */
+void vm_crashed(struct vm *vm, int code);	/* ends the VM; was reported */
+void vm_triple_fault(struct vm *vm);		/* resets or ends it */
+
+/* lock held: no vCPU goes on, the loop ends with this code */
+void vm_end(struct vm *vm, int code);
+
+/*
+ * SIGTERM, SIGINT, SIGHUP: power button, force after the grace; a second one
+ * forces at once. init blocks them in the calling thread, so before any other
+ * thread exists. 0 or -errno.
+ */
+int vm_signal_init(struct vm *vm);
+void vm_signal_free(struct vm *vm);
+
+#endif

@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "loop.h"
+#include "vm.h"
+
+#define NSEC	1000000000ULL
+
+static void grace_over(void *owner)
+{
+	struct vm *vm = owner;
+
+	if (vm->ending)
+		return;
+	fprintf(stderr, "vmmd: the guest did not power off within %u s of the power button: forced off\n",
+		vm->opt->grace);
+	vm_end(vm, VM_EXIT_FORCED);
+}
+
+static void on_signal(void *owner, uint32_t events)
+{
+	struct signalfd_siginfo si;
+	struct vm *vm = owner;
+
+	(void)events;
+	if (read(vm->signal_fd, &si, sizeof(si)) != sizeof(si) || vm->ending)
+		return;
+	if (vm->asked || !vm->opt->grace) {
+		fprintf(stderr, "vmmd: signal %u (%s): forced off\n",
+			si.ssi_signo, strsignal(si.ssi_signo));
+		vm_end(vm, VM_EXIT_FORCED);
+		return;
+	}
+	fprintf(stderr, "vmmd: signal %u (%s): pressing the guest's power button, forcing it off in %u s\n",
+		si.ssi_signo, strsignal(si.ssi_signo), vm->opt->grace);
+	vm->asked = true;
+	loop_timer_arm(vm->grace_timer, loop_now() + vm->opt->grace * NSEC);
+	machine_power_button(vm->machine);
+}
+
+int vm_signal_init(struct vm *vm)
+{
+	sigset_t set;
+	int ret;
+
+	/* a reader of our console or pipe that goes away is no reason to die */
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	ret = pthread_sigmask(SIG_BLOCK, &set, NULL);
+	if (ret)
+		return -ret;
+	vm->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (vm->signal_fd < 0)
+		return -errno;
+	vm->grace_timer = loop_timer_new(vm->loop, grace_over, vm);
+	vm->signal_watch = loop_fd_add(vm->loop, vm->signal_fd, EPOLLIN,
+				       on_signal, vm);
+	return vm->grace_timer && vm->signal_watch ? 0 : -ENOMEM;
+}
+
+void vm_signal_free(struct vm *vm)
+{
+	loop_fd_remove(vm->signal_watch);
+	loop_timer_free(vm->grace_timer);
+	if (vm->signal_fd >= 0)
+		close(vm->signal_fd);
+}
