@@ -556,14 +556,14 @@ static void fault_clear_way(struct vmm_vm *vm, struct fault *f)
 	vmm_npt_flush(vm);
 }
 
+/* 0; -EAGAIN: stale; -ENOMEM */
 static int fault_map(struct vmm_vm *vm, struct fault *f)
 {
 	int r;
 
 	for (;;) {
 		read_lock(&vm->mmu_lock);
-		/* Stale: the guest will fault again, after signals were looked at. */
-		r = fault_stale(vm, f) ? 0 : fault_install(vm, f);
+		r = fault_stale(vm, f) ? -EAGAIN : fault_install(vm, f);
 		read_unlock(&vm->mmu_lock);
 		if (r != -ENOMEM)
 			break;
@@ -571,14 +571,16 @@ static int fault_map(struct vmm_vm *vm, struct fault *f)
 		if (!f->spare)
 			return -ENOMEM;
 	}
-	if (r == -EEXIST)
+	if (r == -EEXIST) {
 		fault_clear_way(vm, f);
-	return 0;
+		r = -EAGAIN;
+	}
+	return r;
 }
 
-int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
+/* as vmm_npt_fault, and -EAGAIN */
+static int fault_try(struct vmm_vm *vm, u64 gpa, u32 access)
 {
-	struct vmm_vm *vm = vcpu->vm;
 	struct fault f = {
 		.gpa = gpa & PAGE_MASK,
 		.write = access & VMM_ACCESS_WRITE,
@@ -586,9 +588,6 @@ int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
 	};
 	int r;
 
-	/* GUP is about current->mm; the ioctl layer let nobody else in */
-	if (current->mm != vm->mm)
-		return -EFAULT;
 	/* seq before the table and before the page; checked under mmu_lock */
 	smp_rmb();
 	if (!vmm_mem_find(vm, gpa, &f.map))
@@ -608,6 +607,26 @@ int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
 	if (f.spare)
 		free_page((unsigned long)f.spare);
 	return r;
+}
+
+int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
+{
+	struct vmm_vm *vm = vcpu->vm;
+	int r;
+
+	/* GUP is about current->mm; the ioctl layer let nobody else in */
+	if (current->mm != vm->mm)
+		return -EFAULT;
+	r = fault_try(vm, gpa, access);
+	/*
+	 * Getting the page may itself have invalidated what was there, a page
+	 * shared with a child, say: the second try succeeds then. Beyond that
+	 * Linux is busy with the range: let the guest fault again, the run loop
+	 * looks at signals and kicks on the way.
+	 */
+	if (r == -EAGAIN)
+		r = fault_try(vm, gpa, access);
+	return r == -EAGAIN ? 0 : r;
 }
 
 /* ---- life ------------------------------------------------------------------------ */
