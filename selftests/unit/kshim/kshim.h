@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * As much of the kernel as kmod's APIC code needs to run in a unit test: types
+ * that vmm.h mentions, real atomic bit operations, and timers on a clock that
+ * only the test moves. linux/NAME.h beside this are those names, all empty.
+ */
+#ifndef KSHIM_H
+#define KSHIM_H
+
+#include <assert.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <linux/types.h>
+
+typedef __u8 u8;
+typedef __u16 u16;
+typedef __u32 u32;
+typedef __u64 u64;
+typedef __s32 s32;
+typedef __s64 s64;
+
+#define __rcu
+#define fallthrough		__attribute__((fallthrough))
+#define sizeof_field(t, f)	sizeof(((t *)0)->f)
+#define container_of(p, t, f)	((t *)((char *)(p) - offsetof(t, f)))
+#define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
+#define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
+
+#define BITS_PER_LONG		64
+#define BIT(n)			(1UL << (n))
+#define BIT_ULL(n)		(1ULL << (n))
+#define GENMASK_ULL(h, l)	((~0ULL >> (63 - (h))) & (~0ULL << (l)))
+#define GENMASK(h, l)		((unsigned long)GENMASK_ULL(h, l))
+#define FIELD_GET(mask, v)	(((v) & (mask)) >> __builtin_ctzll(mask))
+#define __fls(x)		(63UL - __builtin_clzl(x))
+
+#define max(a, b)		((a) > (b) ? (a) : (b))
+#define min(a, b)		((a) < (b) ? (a) : (b))
+#define min_t(t, a, b)		min((t)(a), (t)(b))
+#define clamp(v, lo, hi)	min(max(v, lo), hi)
+
+/* bit operations: by byte, as nothing promises that `map` was stored as longs */
+static inline bool test_bit(unsigned long nr, const unsigned long *map)
+{
+	return __atomic_load_n((const u8 *)map + nr / 8, __ATOMIC_SEQ_CST) >> nr % 8 & 1;
+}
+
+static inline bool test_and_set_bit(unsigned long nr, unsigned long *map)
+{
+	u8 bit = 1 << nr % 8;
+
+	return __atomic_fetch_or((u8 *)map + nr / 8, bit, __ATOMIC_SEQ_CST) & bit;
+}
+
+static inline void set_bit(unsigned long nr, unsigned long *map)
+{
+	test_and_set_bit(nr, map);
+}
+
+static inline bool test_and_clear_bit(unsigned long nr, unsigned long *map)
+{
+	u8 bit = 1 << nr % 8;
+
+	return __atomic_fetch_and((u8 *)map + nr / 8, (u8)~bit, __ATOMIC_SEQ_CST) & bit;
+}
+
+static inline void clear_bit(unsigned long nr, unsigned long *map)
+{
+	test_and_clear_bit(nr, map);
+}
+
+#define __set_bit(nr, map)	set_bit(nr, map)
+#define __clear_bit(nr, map)	clear_bit(nr, map)
+#define xchg(p, v)		__atomic_exchange_n(p, v, __ATOMIC_SEQ_CST)
+#define smp_mb__after_atomic()	__atomic_thread_fence(__ATOMIC_SEQ_CST)
+#define smp_wmb()		__atomic_thread_fence(__ATOMIC_RELEASE)
+
+/* types that are only mentioned */
+typedef struct { int unused; } atomic_t, rwlock_t, spinlock_t, wait_queue_head_t;
+typedef struct { long counter; } atomic_long_t;
+typedef struct { s64 counter; } atomic64_t;
+typedef struct { int unused; } call_single_data_t;
+typedef struct { int unused; } cpumask_var_t[1];
+struct kref { int unused; };
+struct mutex { int unused; };
+struct srcu_struct { int unused; };
+struct mmu_notifier { int unused; };
+struct rcu_head { int unused; };
+struct mm_struct;
+
+/* ---- time: stands still until the test moves it ---------------------------- */
+
+typedef s64 ktime_t;
+
+#define ktime_add_ns(t, ns)	((t) + (s64)(ns))
+#define ktime_sub(a, b)		((a) - (b))
+#define ktime_to_ns(t)		(t)
+#define ktime_before(a, b)	((a) < (b))
+
+enum hrtimer_restart { HRTIMER_NORESTART, HRTIMER_RESTART };
+enum hrtimer_mode { HRTIMER_MODE_ABS_HARD };
+#define CLOCK_MONOTONIC		1
+
+struct hrtimer {
+	enum hrtimer_restart (*function)(struct hrtimer *timer);
+	ktime_t expires;
+	bool queued;
+};
+
+extern ktime_t kshim_now;
+extern u32 tsc_khz;
+
+static inline ktime_t ktime_get(void)
+{
+	return kshim_now;
+}
+
+#define HAVE_HRTIMER_SETUP 1
+static inline void hrtimer_setup(struct hrtimer *timer,
+				 enum hrtimer_restart (*function)(struct hrtimer *),
+				 int clock, enum hrtimer_mode mode)
+{
+	(void)clock;
+	(void)mode;
+	timer->function = function;
+	timer->queued = false;
+}
+
+static inline void hrtimer_start(struct hrtimer *timer, ktime_t expires,
+				 enum hrtimer_mode mode)
+{
+	(void)mode;
+	timer->expires = expires;
+	timer->queued = true;
+}
+
+static inline int hrtimer_try_to_cancel(struct hrtimer *timer)
+{
+	bool was = timer->queued;
+
+	timer->queued = false;
+	return was;
+}
+
+#define hrtimer_cancel(timer)	hrtimer_try_to_cancel(timer)
+
+#endif /* KSHIM_H */
