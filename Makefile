@@ -90,7 +90,7 @@ unit_tests := $(unit_sources:selftests/unit/%.c=$(B)/unit/%)
 unit_objects := $(patsubst %.c,$(B)/unit/%.o,$(filter-out vmmd/main.c,$(vmmd_sources)) \
 	$(filter-out $(unit_sources),$(wildcard selftests/unit/*.c)))
 sanitizers := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
-unit_cflags = $(vmmd_cflags) -O1 $(sanitizers) -Iselftests/unit
+unit_cflags = $(vmmd_cflags) -O1 $(sanitizers) -Iselftests/unit -Iselftests/unit/kshim
 
 unit: $(unit_tests)
 
