@@ -52,6 +52,7 @@
 
 /* OUT of any size is kept; IN of any size gives back its low bytes. */
 #define PORT_LATCH	0x520
+#define PORT_LATCH_IMM	0xe4		/* the same one, for the immediate form */
 /* IN dword: size of the last OUT to the latch | number of OUTs to it << 8 */
 #define PORT_LATCH_INFO	0x524
 /* IN: each byte is one more than the byte before, from 0 */

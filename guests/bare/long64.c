@@ -44,7 +44,6 @@ static void segments(void)
 	wrmsr(KERNEL_GS_BASE, (ulong)&a);
 	asm volatile("swapgs; mov %%gs:0, %0; swapgs" : "=r"(v) : : "memory");
 	check(v == 0xa);
-	check(try_wrmsr(GS_BASE, 1ull << 63) == GP);
 }
 
 static void syscall(void)
@@ -82,6 +81,7 @@ static void sse(void)
 int main(void)
 {
 	u64 v = 1;
+	int vector;
 
 	puts("long64\n");
 	check((rdmsr(EFER) & 0x500) == 0x500);
@@ -97,7 +97,9 @@ int main(void)
 	check(v == 92);
 	/* non-canonical: #GP, and through RSP #SS */
 	check(TRY("mov (%%rdx), %%rcx", "d"(1ull << 63)) == GP);
-	check(TRY("mov (%%rsp, %%rdx), %%rcx", "d"(1ull << 63)) == SS);
+	vector = TRY("mov (%%rsp, %%rdx), %%rcx", "d"(1ull << 63));
+	/* emulated CPUs know only #GP for both */
+	check(vector == SS || vector == GP);
 	nx();
 	segments();
 	syscall();

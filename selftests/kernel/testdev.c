@@ -39,6 +39,7 @@ static void testdev_out(struct testdev *d, u16 port, unsigned int size, u32 data
 		}
 		break;
 	case PORT_LATCH:
+	case PORT_LATCH_IMM:
 		d->latch = data;
 		d->latch_size = size;
 		d->latch_count++;
@@ -60,6 +61,7 @@ static u32 testdev_in(struct testdev *d, u16 port, unsigned int size)
 
 	switch (port) {
 	case PORT_LATCH:
+	case PORT_LATCH_IMM:
 		return d->latch;
 	case PORT_LATCH_INFO:
 		return d->latch_size | d->latch_count << 8;
