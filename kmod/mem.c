@@ -336,17 +336,19 @@ int vmm_mem_create(struct vmm_vm *vm)
 	if (!maps)
 		goto err_srcu;
 	RCU_INIT_POINTER(vm->maps, maps);
-
-	/* From registration on the callbacks may come; it holds the mm too. */
-	vm->mm = current->mm;
+	r = vmm_npt_create(vm);
+	if (r)
+		goto err_maps;
+	/* Last: from here on the callbacks come. Keeps the mm, not its users. */
 	vm->notifier.ops = &mem_notifier_ops;
 	r = mmu_notifier_register(&vm->notifier, vm->mm);
 	if (r)
-		goto err_maps;
+		goto err_npt;
 	return 0;
 
+err_npt:
+	vmm_npt_destroy(vm);
 err_maps:
-	vm->mm = NULL;
 	kvfree(maps);
 err_srcu:
 	cleanup_srcu_struct(&vm->srcu);
@@ -357,10 +359,10 @@ void vmm_mem_destroy(struct vmm_vm *vm)
 {
 	/*
 	 * Calls notify_release unless the exit of the mm did so already, waits
-	 * for callbacks that still run, and drops the mm.
+	 * for callbacks that still run, and lets go of the mm.
 	 */
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
-	vm->mm = NULL;
+	vmm_npt_destroy(vm);
 	srcu_barrier(&vm->srcu);
 	kvfree(rcu_dereference_protected(vm->maps, true));
 	cleanup_srcu_struct(&vm->srcu);

@@ -204,8 +204,6 @@ bool vmm_npt_zap(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end)
 	struct zap z = {};
 
 	lockdep_assert_held_write(&vm->mmu_lock);
-	if (!vm->npt_root)
-		return false;
 	zap_table(&z, vm->npt_root, pt_levels(), gpa_start, gpa_end);
 	if (!z.removed)
 		return false;
@@ -307,8 +305,6 @@ static bool table_young(u64 *table, int level, u64 start, u64 end, bool clear)
 bool vmm_npt_young(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end, bool clear)
 {
 	lockdep_assert_held(&vm->mmu_lock);
-	if (!vm->npt_root)
-		return false;
 	return table_young(vm->npt_root, pt_levels(), gpa_start, gpa_end, clear);
 }
 
@@ -643,20 +639,14 @@ int vmm_npt_create(struct vmm_vm *vm)
 		return -ENOMEM;
 	}
 	table_account(vm, root, 1);
-	/* the notifier may be looking already */
-	write_lock(&vm->mmu_lock);
 	vm->npt_root = root;
-	write_unlock(&vm->mmu_lock);
 	return 0;
 }
 
-/* nobody else is left, the notifier neither: vmm_mem_destroy() was called */
+/* nobody else is left, no notifier and no vCPU that runs */
 void vmm_npt_destroy(struct vmm_vm *vm)
 {
-	if (!vm->npt_root)
-		return;
 	detached_free(vm, xchg(&vm->npt_detached, 0));
 	table_free(vm, vm->npt_root, pt_levels());
-	vm->npt_root = NULL;
 	free_cpumask_var(vm->flush_mask);
 }

@@ -15,11 +15,13 @@
  * A letter on a field says what guards it:
  *   L  vm->lock                 V  vcpu->lock (held by RUN and get/set state)
  *   M  vm->mmu_lock             a  atomic     c  constant after creation
+ *   F  vm->flush_lock (innermost)
  *   s  written under L, read under SRCU or after a publishing store
  */
 #ifndef VMM_H
 #define VMM_H
 
+#include <linux/cpumask.h>
 #include <linux/hrtimer.h>
 #include <linux/kref.h>
 #include <linux/mm_types.h>
@@ -31,6 +33,8 @@
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/vmm.h>
+
+#include "maptable.h"
 
 #define VMM_MAX_VCPUS	64
 #define VMM_MAX_MAPS	4096
@@ -47,9 +51,7 @@ enum vmm_fact_kind {
 	FACT_MSR,		/* msr.write */
 	FACT_IO,		/* io */
 	FACT_NPF,		/* npf */
-	FACT_WINDOW,		/* the guest can take an interrupt now */
 	FACT_STEP,		/* one instruction ran, as asked */
-	FACT_NMI_WINDOW,	/* the guest left its NMI handler */
 	FACT_EXCEPTION,		/* exc: give it back to the guest */
 	FACT_UNDEFINED,		/* an instruction guests may not have: #UD */
 	FACT_NOP,		/* skip it: WBINVD, INVD */
@@ -89,14 +91,7 @@ struct vmm_fact {
 
 /* ---- memory: mem.c, npt.c -------------------------------------------------- */
 
-struct vmm_mapping {		/* one entry of the sorted table */
-	u64 gpa;
-	u64 size;
-	u64 hva;
-	u32 flags;		/* VMM_MAP_* */
-};
-
-struct vmm_maps {		/* immutable once published */
+struct vmm_maps {		/* immutable once published; see maptable.h */
 	struct rcu_head rcu;
 	u32 count;
 	struct vmm_mapping map[];
@@ -109,10 +104,10 @@ struct vmm_lapic {
 	u64 tsc_deadline;	/* V  guest TSC; 0 disarmed */
 	u32 regs[64];		/* V; IRR and TMR words are bit-atomic (a) */
 	bool irr_pending;	/* a  maybe something in IRR */
-	struct hrtimer timer;
-	ktime_t target;		/* V  when the armed timer ends */
-	u64 period_ns;		/* V  0: one-shot */
-	atomic_t timer_fired;	/* a  expirations not yet put into IRR */
+	unsigned long errors;	/* a  logged, not yet in the error status */
+	struct hrtimer timer;	/*    alarm only; the truth is below */
+	bool timer_running;	/* V  counting, in one-shot or periodic mode */
+	ktime_t timer_target;	/* V  when the count reaches 0 */
 };
 
 /* ---- vCPU ------------------------------------------------------------------ */
@@ -124,6 +119,7 @@ enum vmm_request {
 	REQ_INIT,
 	REQ_SIPI,
 	REQ_CLOCK,		/* rewrite the pv clock page */
+	REQ_WALL,		/* write the wall clock */
 	REQ_TIMER,		/* APIC timer fired */
 };
 
@@ -145,6 +141,7 @@ struct vmm_vcpu {
 	struct vmm_dregs dregs;		/* V */
 	u64 tsc_offset;			/* V  guest TSC = host TSC + this */
 	struct vmm_events ev;		/* V  type..error: deliver before all else */
+	bool stepping;			/* V  ops->step was asked for this entry */
 	bool window_wanted;		/* V  monitor waits to inject ExtINT */
 	struct vmm_fact fact;		/* V  the exit being handled */
 	struct {			/* V  the exit the monitor is to complete */
@@ -169,15 +166,16 @@ struct vmm_vcpu {
 	u32 ncpuid;			/* V */
 
 	/* MSRs that common code keeps, msr.c */
-	u64 pat;			/* V */
 	u64 misc_enable;		/* V */
 	u64 tsc_aux;			/* V */
+	bool has_rdtscp;		/* V  by its CPUID table */
 	u64 mtrr_def;			/* V */
 	u64 mtrr_fixed[11];		/* V */
 	u64 mtrr_var[16];		/* V */
 	u64 kvm_system_time;		/* V  clock.c */
 	u64 kvm_wall_clock;		/* V */
 	u32 clock_version;		/* V */
+	u64 host_tsc_aux;		/* V  while loaded */
 
 	/* fpu.c */
 	u64 xcr0;			/* V */
@@ -193,6 +191,7 @@ struct vmm_vcpu {
 
 struct vmm_vm {
 	struct kref ref;		/* VM fd and each vCPU fd hold one */
+	u64 serial;			/* c  never used twice */
 	struct mm_struct *mm;		/* c  whose memory it is; mmgrab'ed */
 	struct mutex lock;
 
@@ -200,7 +199,7 @@ struct vmm_vm {
 	u32 nvcpus;			/* L */
 
 	struct srcu_struct srcu;
-	struct vmm_maps __rcu *maps;	/* s */
+	struct vmm_maps __rcu *maps;	/* s  replaced under M too */
 
 	rwlock_t mmu_lock;
 	struct mmu_notifier notifier;
@@ -210,8 +209,13 @@ struct vmm_vm {
 	unsigned long inv_start, inv_end;	/* M  hva range under way */
 	atomic_long_t npt_pages;	/* a  for accounting */
 	atomic64_t tlb_gen;		/* a  bumped when a mapping is removed */
+	u64 tlb_done;			/* F  generation that every vCPU has seen */
+	unsigned long npt_detached;	/* a  table pages to free after a flush */
+	cpumask_var_t flush_mask;	/* F */
+	spinlock_t flush_lock;
 
-	ktime_t clock_base;		/* L  pv clock = boottime - base */
+	u64 clock_tsc;			/* L  pv clock: at this host TSC ... */
+	u64 clock_ns;			/* L  ... it read this many ns */
 };
 
 /* ---- the vendor ------------------------------------------------------------ */
@@ -223,7 +227,9 @@ struct vmm_ops {
 
 	/* CPU: check says why not in one sentence and returns -errno */
 	int (*check)(void);
-	int (*cpu_enable)(void);	/* on the CPU; irqs off */
+	int (*setup)(void);		/* once, at module load */
+	void (*teardown)(void);
+	int (*cpu_enable)(void);	/* on the CPU it enables */
 	void (*cpu_disable)(void);
 
 	int (*vcpu_create)(struct vmm_vcpu *vcpu);	/* at reset state */
@@ -233,15 +239,20 @@ struct vmm_ops {
 	void (*load)(struct vmm_vcpu *vcpu);
 	void (*put)(struct vmm_vcpu *vcpu);
 
-	/* one entry and exit; irqs off; says in vcpu->fact what happened */
+	/*
+	 * One entry and exit; irqs off. Takes vcpu->ev.type.. into the event
+	 * field, says in vcpu->fact what happened, and puts an event whose
+	 * delivery the exit cut short back into vcpu->ev.
+	 */
 	void (*enter)(struct vmm_vcpu *vcpu);
-	/* write vcpu->ev.type.. into the event field for the next entry */
-	void (*inject)(struct vmm_vcpu *vcpu);
-	/* exit as soon as an external interrupt could be taken / NMI handler left */
+	/* exit as soon as the guest could take an external interrupt */
 	void (*irq_window)(struct vmm_vcpu *vcpu, bool on);
-	void (*nmi_window)(struct vmm_vcpu *vcpu);
+	/* run one instruction of the guest, then exit with FACT_STEP */
+	void (*step)(struct vmm_vcpu *vcpu);
 	void (*flush)(struct vmm_vcpu *vcpu);	/* guest TLB, before next entry */
 
+	u64 (*get_cr)(struct vmm_vcpu *vcpu, int n);	/* 0, 3, 4 */
+	u64 (*get_efer)(struct vmm_vcpu *vcpu);
 	void (*get_sregs)(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 	void (*set_sregs)(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 	/* MSRs the hardware switches; -ENOENT: not one of those */
@@ -251,9 +262,6 @@ struct vmm_ops {
 
 extern const struct vmm_ops vmm_svm_ops;
 extern const struct vmm_ops *vmm_ops;
-
-/* main.c */
-int vmm_cpu_ok(int cpu);
 
 /* vm.c */
 int vmm_vm_create(void);			/* -> fd or -errno */
@@ -274,41 +282,55 @@ int vmm_run(struct vmm_vcpu *vcpu);
  */
 void vmm_kick(struct vmm_vcpu *vcpu);
 void vmm_request(struct vmm_vcpu *vcpu, enum vmm_request req);	/* set + kick */
+void vmm_take_requests(struct vmm_vcpu *vcpu);	/* into vcpu->ev and the APIC */
 
-/* exit.c: 1 handled, enter again; 0 slow gear needed; -1 leave to the monitor */
-int vmm_exit_fast(struct vmm_vcpu *vcpu);
-int vmm_exit_slow(struct vmm_vcpu *vcpu);
+/*
+ * exit.c: act on vcpu->fact. 1: handled, enter again; 0: call again in the slow
+ * gear; -1: leave to the monitor, the run page says why.
+ */
+int vmm_exit(struct vmm_vcpu *vcpu);
 void vmm_exit_to_user(struct vmm_vcpu *vcpu, u32 reason);
 void vmm_queue_exception(struct vmm_vcpu *vcpu, u8 vector, bool has_error, u32 error);
-int vmm_skip(struct vmm_vcpu *vcpu, u8 len);
+/* the instruction at RIP is done and `len` bytes long: single-step trap, shadow */
+void vmm_skip(struct vmm_vcpu *vcpu, u8 len);
 
 /* state.c */
 void vmm_vcpu_reset(struct vmm_vcpu *vcpu, bool init);	/* init: INIT, not power-on */
 int vmm_state_get(struct vmm_vcpu *vcpu, struct vmm_state *st);
 int vmm_state_set(struct vmm_vcpu *vcpu, const struct vmm_state *st);
 void vmm_regs_get(struct vmm_vcpu *vcpu, struct vmm_regs *r);
-int vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r);
+void vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r);
 void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
-int vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
-int vmm_events_set(struct vmm_vcpu *vcpu, const struct vmm_events *e);
+int vmm_sregs_check(const struct vmm_sregs *s);	/* 0 or -EINVAL */
+void vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
+void vmm_events_get(struct vmm_vcpu *vcpu, struct vmm_events *e);
+int vmm_events_check(const struct vmm_events *e);
+void vmm_events_set(struct vmm_vcpu *vcpu, const struct vmm_events *e);
 
 /* cpuid.c */
-int vmm_cpuid_supported(struct vmm_cpuid_entry *e, u32 max);	/* -> count */
+int vmm_cpuid_supported(struct vmm_cpuid_entry *e, u32 max);	/* -> count, -E2BIG */
 int vmm_cpuid_set(struct vmm_vcpu *vcpu, struct vmm_cpuid_entry *e, u32 count);
 void vmm_cpuid_exec(struct vmm_vcpu *vcpu);	/* EAX, ECX -> EAX..EDX */
 const struct vmm_cpuid_entry *vmm_cpuid_find(struct vmm_vcpu *vcpu, u32 fn, u32 index);
 
-/* msr.c: 0, or -EPERM: #GP; -EAGAIN: again in the slow gear */
+/*
+ * msr.c: 0, or -EPERM: #GP. A write may answer 1: the monitor is to hear of the
+ * EOI of *eoi.
+ */
 int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value);
-int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value);
+int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi);
+void vmm_msr_load(struct vmm_vcpu *vcpu);	/* gear change: TSC_AUX */
+void vmm_msr_put(struct vmm_vcpu *vcpu);
+void vmm_msr_reset(struct vmm_vcpu *vcpu);
 void vmm_msrs_get(struct vmm_vcpu *vcpu, struct vmm_msrs *m);
 int vmm_msrs_set(struct vmm_vcpu *vcpu, const struct vmm_msrs *m);
 
 /* clock.c */
 u64 vmm_guest_tsc(struct vmm_vcpu *vcpu);
-void vmm_clock_update(struct vmm_vcpu *vcpu);	/* slow gear; may fault */
-int vmm_clock_wall(struct vmm_vcpu *vcpu);
+void vmm_clock_update(struct vmm_vcpu *vcpu);	/* slow gear: writes guest memory */
+void vmm_clock_wall(struct vmm_vcpu *vcpu);	/* slow gear */
 u64 vmm_clock_ns(struct vmm_vm *vm);
+void vmm_clock_set(struct vmm_vm *vm, u64 ns);
 
 /* fpu.c */
 int vmm_fpu_create(struct vmm_vcpu *vcpu);
@@ -318,6 +340,7 @@ void vmm_fpu_load(struct vmm_vcpu *vcpu);	/* begins kernel_fpu, preemption off *
 void vmm_fpu_put(struct vmm_vcpu *vcpu);
 u64 vmm_fpu_mask(void);				/* XCR0 bits guests may have */
 u32 vmm_fpu_size(u64 xcr0);
+int vmm_fpu_xcr0_check(u64 xcr0);		/* may a guest have that; 0 or -EINVAL */
 void vmm_fpu_get(struct vmm_vcpu *vcpu, struct vmm_xsave *x);
 int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x);
 
@@ -328,7 +351,6 @@ int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x);
  * -EINVAL: it is something else.
  */
 int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind);
-int vmm_insn_fetch(struct vmm_vcpu *vcpu, u8 *buf, u32 max);	/* -> bytes or -errno */
 struct vmm_insn_mov {		/* a 32-bit MOV to or from memory */
 	u8 len;
 	bool write;
@@ -341,9 +363,16 @@ int vmm_insn_mov(struct vmm_vcpu *vcpu, struct vmm_insn_mov *m);
 /*
  * mem.c: the gpa -> hva table and the MMU notifier. All three change calls
  * validate, then replace the whole table at once; a failure changes nothing.
+ * They take vm->lock. Errors: maptable.h; -EINVAL for a malformed range or an
+ * hva that is not the user's; -ENOSPC for more than VMM_MAX_MAPS; -ENOMEM.
  */
-int vmm_mem_create(struct vmm_vm *vm);		/* in the owner's context */
-void vmm_mem_destroy(struct vmm_vm *vm);	/* last reference is gone */
+/* In the owner's context, vm->mm set: page tables, srcu, notifier. */
+int vmm_mem_create(struct vmm_vm *vm);
+/*
+ * Last reference is gone; any process, also after the mm exited. Before vCPUs
+ * are freed: a notifier looks at them until this returns. vm->srcu is gone then.
+ */
+void vmm_mem_destroy(struct vmm_vm *vm);
 int vmm_mem_map(struct vmm_vm *vm, const struct vmm_map *m);
 int vmm_mem_unmap(struct vmm_vm *vm, const struct vmm_map *m);
 int vmm_mem_protect(struct vmm_vm *vm, const struct vmm_map *m);
@@ -360,18 +389,25 @@ int vmm_mem_write(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len);
  * npt.c: the nested page tables.
  * vmm_npt_fault: make gpa accessible. 0: done, enter again; 1: no mapping or a
  * write to a read-only one: MMIO; -errno: no page to be had (-EFAULT, -ENOMEM,
- * -EHWPOISON, -EINTR). Slow gear: may sleep.
+ * -EHWPOISON), or -EINTR: a signal came first. Slow gear: may sleep.
  */
+int vmm_npt_gpa_bits(void);	/* guests have physical addresses below 1 << it */
 int vmm_npt_create(struct vmm_vm *vm);
 void vmm_npt_destroy(struct vmm_vm *vm);
 int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access);
-/* drop what maps hva range / gpa range; true if a flush is needed */
+/*
+ * Drop what maps the gpa range, mmu_lock held for writing; true if there was
+ * anything. vmm_npt_flush must follow, after the lock.
+ */
 bool vmm_npt_zap(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end);
-/* test and clear accessed; for the notifier's young callbacks */
+/* test and maybe clear accessed; mmu_lock held for reading is enough */
 bool vmm_npt_young(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end, bool clear);
 /*
- * After a zap: no vCPU runs on with an old translation when this returns.
- * Bumps vm->tlb_gen, kicks and waits for those in the guest.
+ * When this returns, no vCPU uses a translation that was zapped before the
+ * call, whoever zapped it: makes vCPUs leave the guest and waits until they
+ * have, unless that was done already. Does not sleep; no spinlock held.
+ * run.c's part: irqs off; mode = MODE_GUEST; smp_mb(); if vcpu->tlb_gen !=
+ * vm->tlb_gen then ops->flush and remember it; enter; mode = MODE_OUT.
  */
 void vmm_npt_flush(struct vmm_vm *vm);
 
@@ -403,6 +439,8 @@ u64 vmm_lapic_cr8(struct vmm_vcpu *vcpu);
 void vmm_lapic_set_cr8(struct vmm_vcpu *vcpu, u64 cr8);
 /* REQ_TIMER: put the timer's vector into IRR, start the next period */
 void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu);
+/* after tsc_offset changed: the deadline is another distance away */
+void vmm_lapic_tsc_moved(struct vmm_vcpu *vcpu);
 /* MSI by address and data; -> vCPUs it went to, 0 none, -errno malformed */
 int vmm_lapic_msi(struct vmm_vm *vm, u64 address, u32 data);
 

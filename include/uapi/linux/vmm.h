@@ -165,7 +165,6 @@ enum vmm_event_type {
 	VMM_EVENT_INTR		= 1,	/* external interrupt */
 	VMM_EVENT_NMI		= 2,
 	VMM_EVENT_EXCEPTION	= 3,
-	VMM_EVENT_SOFT		= 4,	/* INT n, INT3, INTO: interrupted in delivery */
 };
 
 enum vmm_run_state {
@@ -179,7 +178,7 @@ struct vmm_events {
 	__u8 type;		/* enum vmm_event_type: to be delivered first */
 	__u8 vector;
 	__u8 has_error;
-	__u8 insn_len;		/* of VMM_EVENT_SOFT, bytes */
+	__u8 pad;
 	__u32 error;
 	__u8 nmi_pending;	/* 0..2 */
 	__u8 nmi_blocked;	/* until IRET */
@@ -188,7 +187,7 @@ struct vmm_events {
 	__u8 init_pending;
 	__u8 sipi_pending;
 	__u8 sipi_vector;
-	__u8 pad;
+	__u8 pad2;
 	__u64 reserved[2];
 };
 
@@ -202,7 +201,9 @@ struct vmm_dregs {
  * regs[] are the registers of the xAPIC page, SDM 3A table 11-1: regs[n] is
  * the one at offset n * 16. In x2APIC mode regs[2] is the 32-bit ID and
  * regs[0x31] the destination half of ICR. regs[0x39], the current count, is
- * computed when read and restarts the timer when written.
+ * computed when read and restarts the timer when written. regs[0x29] is no
+ * register: errors that the guest's next write to the error status (regs[0x28])
+ * will show there.
  */
 struct vmm_apic {
 	__u64 base;		/* IA32_APIC_BASE */

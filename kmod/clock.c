@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The pv clock, KVM's documented ABI (Documentation/virt/kvm/x86/msr.rst,
+ * MSR_KVM_SYSTEM_TIME_NEW). One line through (clock_tsc, clock_ns) with the
+ * slope of the TSC serves all vCPUs of a VM for its whole life, so that two of
+ * them never disagree and nothing needs updating while the guest runs.
+ */
+#include <linux/ktime.h>
+#include <linux/math64.h>
+#include <asm/msr.h>
+#include <asm/pvclock-abi.h>
+#include <asm/tsc.h>
+
+#include "vmm.h"
+
+/* ns = (ticks << shift or >> -shift) * mul >> 32 */
+static void tsc_scale(u32 khz, s8 *shift, u32 *mul)
+{
+	u64 hz = (u64)khz * 1000;
+
+	*shift = 0;
+	/* so that 2^32 * 10^9 / hz has 32 bits */
+	while (hz > 2 * NSEC_PER_SEC) {
+		hz >>= 1;
+		(*shift)--;
+	}
+	while (hz <= NSEC_PER_SEC) {
+		hz <<= 1;
+		(*shift)++;
+	}
+	*mul = div64_u64((u64)NSEC_PER_SEC << 32, hz);
+}
+
+static u64 tsc_to_ns(u64 ticks)
+{
+	u32 mul;
+	s8 shift;
+
+	tsc_scale(tsc_khz, &shift, &mul);
+	ticks = shift < 0 ? ticks >> -shift : ticks << shift;
+	return mul_u64_u32_shr(ticks, mul, 32);
+}
+
+u64 vmm_guest_tsc(struct vmm_vcpu *vcpu)
+{
+	return rdtsc() + vcpu->tsc_offset;
+}
+
+u64 vmm_clock_ns(struct vmm_vm *vm)
+{
+	u64 ns;
+
+	mutex_lock(&vm->lock);
+	ns = vm->clock_ns + tsc_to_ns(rdtsc() - vm->clock_tsc);
+	mutex_unlock(&vm->lock);
+	return ns;
+}
+
+void vmm_clock_set(struct vmm_vm *vm, u64 ns)
+{
+	int i;
+
+	mutex_lock(&vm->lock);
+	vm->clock_ns = ns;
+	vm->clock_tsc = rdtsc();
+	mutex_unlock(&vm->lock);
+	for (i = 0; i < VMM_MAX_VCPUS; i++) {
+		struct vmm_vcpu *vcpu = vmm_vm_vcpu(vm, i);
+
+		if (vcpu)
+			vmm_request(vcpu, REQ_CLOCK);
+	}
+}
+
+/* an odd version says: being written */
+void vmm_clock_update(struct vmm_vcpu *vcpu)
+{
+	u64 gpa = vcpu->kvm_system_time & ~1ULL;
+	struct pvclock_vcpu_time_info t = {};
+	u32 version;
+
+	if (!(vcpu->kvm_system_time & 1))
+		return;
+	mutex_lock(&vcpu->vm->lock);
+	t.tsc_timestamp = vcpu->vm->clock_tsc + vcpu->tsc_offset;
+	t.system_time = vcpu->vm->clock_ns;
+	mutex_unlock(&vcpu->vm->lock);
+	tsc_scale(tsc_khz, &t.tsc_shift, &t.tsc_to_system_mul);
+	if (boot_cpu_has(X86_FEATURE_CONSTANT_TSC) && !check_tsc_unstable())
+		t.flags = PVCLOCK_TSC_STABLE_BIT;
+	t.version = version = vcpu->clock_version + 1;
+	if (vmm_mem_write(vcpu->vm, gpa, &version, sizeof(version)))
+		return;
+	smp_wmb();
+	vmm_mem_write(vcpu->vm, gpa, &t, sizeof(t));
+	smp_wmb();
+	vcpu->clock_version = ++version;
+	vmm_mem_write(vcpu->vm, gpa, &version, sizeof(version));
+}
+
+/* wall clock time at which the pv clock was 0 */
+void vmm_clock_wall(struct vmm_vcpu *vcpu)
+{
+	struct pvclock_wall_clock w = {};
+	struct timespec64 boot;
+
+	boot = ns_to_timespec64(ktime_get_real_ns() - vmm_clock_ns(vcpu->vm));
+	w.version = 2;
+	w.sec = boot.tv_sec;
+	w.nsec = boot.tv_nsec;
+	vmm_mem_write(vcpu->vm, vcpu->kvm_wall_clock, &w, sizeof(w));
+}

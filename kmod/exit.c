@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What an exit does, the same on both vendors. Called in the fast gear first;
+ * what needs to sleep or to fault answers 0 and is called again in the slow one.
+ */
+#include <linux/sched/signal.h>
+#include <linux/mm.h>
+#include <asm/debugreg.h>
+#include <asm/fpu/xcr.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "vmm.h"
+
+#define KVM_ENOSYS	1000	/* the documented paravirtual ABI's own */
+
+void vmm_queue_exception(struct vmm_vcpu *vcpu, u8 vector, bool has_error, u32 error)
+{
+	vcpu->ev.type = VMM_EVENT_EXCEPTION;
+	vcpu->ev.vector = vector;
+	vcpu->ev.has_error = has_error;
+	vcpu->ev.error = has_error ? error : 0;
+}
+
+static int general_protection(struct vmm_vcpu *vcpu)
+{
+	vmm_queue_exception(vcpu, X86_TRAP_GP, true, 0);
+	return 1;
+}
+
+void vmm_skip(struct vmm_vcpu *vcpu, u8 len)
+{
+	bool wide = vmm_ops->get_efer(vcpu) & EFER_LMA;
+
+	vcpu->rip += len;
+	if (!wide)
+		vcpu->rip = (u32)vcpu->rip;
+	vcpu->ev.shadow = 0;
+	vcpu->rflags &= ~(u64)X86_EFLAGS_RF;
+	if (vcpu->rflags & X86_EFLAGS_TF && !vcpu->ev.type) {
+		vcpu->dregs.dr6 |= DR_STEP;
+		vmm_queue_exception(vcpu, X86_TRAP_DB, false, 0);
+	}
+}
+
+/* only the head of the run page: the groups are copied where they are needed */
+void vmm_exit_to_user(struct vmm_vcpu *vcpu, u32 reason)
+{
+	WRITE_ONCE(vcpu->run->reason, reason);
+	if (reason == VMM_EXIT_IO || reason == VMM_EXIT_MMIO)
+		vcpu->pending.reason = reason;
+}
+
+/* the monitor decodes the instruction: it needs to see the registers */
+static void show_registers(struct vmm_vcpu *vcpu)
+{
+	vmm_regs_get(vcpu, &vcpu->run->regs);
+	vmm_sregs_get(vcpu, &vcpu->run->sregs);
+	vmm_events_get(vcpu, &vcpu->run->events);
+	WRITE_ONCE(vcpu->run->valid,
+		   VMM_STATE_REGS | VMM_STATE_SREGS | VMM_STATE_EVENTS);
+}
+
+/* 1: *len is the instruction's; 0: slow gear; -1: to the monitor; 2: run again */
+static int instruction_length(struct vmm_vcpu *vcpu, u8 *len)
+{
+	int r;
+
+	*len = vcpu->fact.insn_len;
+	if (*len)
+		return 1;
+	r = vmm_insn_len(vcpu, vcpu->fact.kind);
+	if (r > 0) {
+		*len = r;
+		return 1;
+	}
+	if (r == -EFAULT && vcpu->loaded)
+		return 0;
+	if (r == -EFAULT) {
+		vcpu->run->exit.fault = (struct vmm_exit_fault){
+			.gpa = ~0ULL, .access = VMM_ACCESS_FETCH, .error = r,
+		};
+		vmm_exit_to_user(vcpu, VMM_EXIT_FAULT);
+		return -1;
+	}
+	/* other bytes than those that exited: another vCPU wrote there */
+	return 2;
+}
+
+static int exit_io(struct vmm_vcpu *vcpu)
+{
+	const struct vmm_fact *f = &vcpu->fact;
+
+	vcpu->run->exit.io = (struct vmm_exit_io){
+		.port = f->io.port,
+		.size = f->io.size,
+		.in = f->io.in,
+		.string = f->io.string,
+		.data = f->io.in ? 0 : vcpu->gpr[VMM_RAX] &
+			(f->io.size == 4 ? ~0U : (1U << f->io.size * 8) - 1),
+	};
+	if (f->io.string)
+		show_registers(vcpu);
+	vcpu->pending.next_rip = vcpu->rip + f->insn_len;
+	vcpu->pending.size = f->io.size;
+	vcpu->pending.in = f->io.in;
+	vcpu->pending.string = f->io.string;
+	vmm_exit_to_user(vcpu, VMM_EXIT_IO);
+	return -1;
+}
+
+static int exit_eoi(struct vmm_vcpu *vcpu, u8 vector)
+{
+	vcpu->run->exit.eoi = (struct vmm_exit_eoi){ .vector = vector };
+	vmm_exit_to_user(vcpu, VMM_EXIT_EOI);
+	return -1;
+}
+
+static int exit_msr(struct vmm_vcpu *vcpu, u8 len)
+{
+	u32 index = vcpu->gpr[VMM_RCX];
+	u64 value;
+	u8 eoi;
+	int r;
+
+	if (vcpu->fact.msr.write) {
+		value = (u32)vcpu->gpr[VMM_RAX] | vcpu->gpr[VMM_RDX] << 32;
+		r = vmm_msr_write(vcpu, index, value, &eoi);
+	} else {
+		r = vmm_msr_read(vcpu, index, &value);
+		if (!r) {
+			vcpu->gpr[VMM_RAX] = (u32)value;
+			vcpu->gpr[VMM_RDX] = value >> 32;
+		}
+	}
+	if (r < 0)
+		return general_protection(vcpu);
+	vmm_skip(vcpu, len);
+	return r ? exit_eoi(vcpu, eoi) : 1;
+}
+
+/* XSETBV, SDM 2C: what it checks; the privilege the CPU checked */
+static int exit_xsetbv(struct vmm_vcpu *vcpu, u8 len)
+{
+	u64 value = (u32)vcpu->gpr[VMM_RAX] | vcpu->gpr[VMM_RDX] << 32;
+
+	if ((u32)vcpu->gpr[VMM_RCX] || vmm_fpu_xcr0_check(value))
+		return general_protection(vcpu);
+	vcpu->xcr0 = value;
+	if (vcpu->loaded)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, value);
+	vmm_skip(vcpu, len);
+	return 1;
+}
+
+static int apic_page(struct vmm_vcpu *vcpu)
+{
+	u32 offset = vcpu->fact.npf.gpa & 0xfff;
+	struct vmm_insn_mov m;
+	u8 eoi;
+	int r;
+
+	if (vmm_insn_mov(vcpu, &m))
+		return 0;	/* another form: the monitor will say which */
+	if (m.write) {
+		u32 value = m.has_imm ? m.imm : vcpu->gpr[m.reg];
+
+		r = vmm_lapic_mmio_write(vcpu, offset, value, &eoi);
+	} else {
+		vcpu->gpr[m.reg] = vmm_lapic_mmio_read(vcpu, offset);
+		r = 0;
+	}
+	vmm_skip(vcpu, m.len);
+	return r ? exit_eoi(vcpu, eoi) : 1;
+}
+
+static int page_fault(struct vmm_vcpu *vcpu)
+{
+	u64 gpa = vcpu->fact.npf.gpa;
+	u32 access = vcpu->fact.npf.access;
+	int r;
+
+	if (vcpu->loaded)
+		return 0;
+	r = vmm_npt_fault(vcpu, gpa, access);
+	if (!r)
+		return 1;
+	if (r == -EINTR || r == -ERESTARTSYS)
+		return 1;	/* the loop sees the signal */
+	if (r < 0) {
+		vcpu->run->exit.fault = (struct vmm_exit_fault){
+			.gpa = gpa, .access = access, .error = r,
+		};
+		vmm_exit_to_user(vcpu, VMM_EXIT_FAULT);
+		return -1;
+	}
+	if (vmm_lapic_in_page(vcpu, gpa)) {
+		r = apic_page(vcpu);
+		if (r)
+			return r;
+	}
+	vcpu->run->exit.mmio = (struct vmm_exit_mmio){
+		.gpa = gpa, .access = access,
+	};
+	vcpu->pending.string = false;
+	show_registers(vcpu);
+	vmm_exit_to_user(vcpu, VMM_EXIT_MMIO);
+	return -1;
+}
+
+static int exit_raw(struct vmm_vcpu *vcpu, u32 reason)
+{
+	vcpu->run->exit.raw = vcpu->fact.raw;
+	show_registers(vcpu);
+	vmm_exit_to_user(vcpu, reason);
+	return -1;
+}
+
+static int exit_shutdown(struct vmm_vcpu *vcpu)
+{
+	vcpu->ev.run_state = VMM_STOPPED;
+	show_registers(vcpu);
+	vmm_exit_to_user(vcpu, VMM_EXIT_SHUTDOWN);
+	return -1;
+}
+
+/* the exits that end with the instruction done */
+static int instruction(struct vmm_vcpu *vcpu)
+{
+	u8 len;
+	int r = instruction_length(vcpu, &len);
+
+	if (r == 2)
+		return 1;
+	if (r <= 0)
+		return r;
+	switch (vcpu->fact.kind) {
+	case FACT_CPUID:
+		vmm_cpuid_exec(vcpu);
+		break;
+	case FACT_HLT:
+		vcpu->ev.run_state = VMM_HALTED;
+		break;
+	case FACT_MSR:
+		return exit_msr(vcpu, len);
+	case FACT_XSETBV:
+		return exit_xsetbv(vcpu, len);
+	case FACT_HYPERCALL:
+		vcpu->gpr[VMM_RAX] = -KVM_ENOSYS;
+		break;
+	default:	/* FACT_NOP */
+		break;
+	}
+	vmm_skip(vcpu, len);
+	return 1;
+}
+
+int vmm_exit(struct vmm_vcpu *vcpu)
+{
+	const struct vmm_fact *f = &vcpu->fact;
+
+	switch (f->kind) {
+	case FACT_NONE:
+		return 1;
+	case FACT_STEP:
+		vcpu->ev.shadow = 0;
+		return 1;
+	case FACT_CPUID:
+	case FACT_HLT:
+	case FACT_MSR:
+	case FACT_NOP:
+	case FACT_XSETBV:
+	case FACT_HYPERCALL:
+		return instruction(vcpu);
+	case FACT_IO:
+		return exit_io(vcpu);
+	case FACT_NPF:
+		return page_fault(vcpu);
+	case FACT_EXCEPTION:
+		vmm_queue_exception(vcpu, f->exc.vector, f->exc.has_error, f->exc.error);
+		return 1;
+	case FACT_UNDEFINED:
+		vmm_queue_exception(vcpu, X86_TRAP_UD, false, 0);
+		return 1;
+	case FACT_RDPMC:
+		return general_protection(vcpu);
+	case FACT_SHUTDOWN:
+		return exit_shutdown(vcpu);
+	case FACT_ENTRY_FAILED:
+		return exit_raw(vcpu, VMM_EXIT_ENTRY_FAILED);
+	case FACT_UNKNOWN:
+		break;
+	}
+	return exit_raw(vcpu, VMM_EXIT_UNKNOWN);
+}

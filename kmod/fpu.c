@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The guest's FPU. It is in the CPU during the fast gear only: the kernel's
+ * begin/end pair looks after the host's own (design: no fpu_swap, which later
+ * kernels keep for KVM), and preemption stays off in between.
+ */
+#include <linux/slab.h>
+#include <asm/cpufeature.h>
+#include <asm/fpu/api.h>
+#include <asm/fpu/types.h>
+#include <asm/fpu/xcr.h>
+#include <asm/special_insns.h>
+
+#include "vmm.h"
+
+/* SDM 1 13.1. No AMX (larger than our area), no PT, no PKRU (not switched) */
+#define XCR0_GUEST	(XFEATURE_MASK_FP | XFEATURE_MASK_SSE | XFEATURE_MASK_YMM | \
+			 XFEATURE_MASK_AVX512)
+
+#define LEGACY_SIZE	512
+#define XSAVE_HEADER	64
+#define MXCSR_OFFSET	24
+#define MXCSR_MASK_OFFSET 28
+#define MXCSR_RESET	0x1f80
+#define FCW_RESET	0x37f
+
+static bool have_xsave(void)
+{
+	return boot_cpu_has(X86_FEATURE_OSXSAVE);
+}
+
+u64 vmm_fpu_mask(void)
+{
+	return have_xsave() ? xgetbv(XCR_XFEATURE_ENABLED_MASK) & XCR0_GUEST : 0;
+}
+
+u32 vmm_fpu_size(u64 xcr0)
+{
+	u32 eax, ebx, ecx, edx, size = LEGACY_SIZE + XSAVE_HEADER;
+	int i;
+
+	for (i = 2; i < 63; i++) {
+		if (!(xcr0 & BIT_ULL(i)))
+			continue;
+		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
+		size = max(size, eax + ebx);
+	}
+	return size;
+}
+
+int vmm_fpu_xcr0_check(u64 xcr0)
+{
+	if (!(xcr0 & XFEATURE_MASK_FP) || xcr0 & ~vmm_fpu_mask())
+		return -EINVAL;
+	if (xcr0 & XFEATURE_MASK_YMM && !(xcr0 & XFEATURE_MASK_SSE))
+		return -EINVAL;
+	if (xcr0 & XFEATURE_MASK_AVX512 &&
+	    ((xcr0 & XFEATURE_MASK_AVX512) != XFEATURE_MASK_AVX512 ||
+	     !(xcr0 & XFEATURE_MASK_YMM)))
+		return -EINVAL;
+	return 0;
+}
+
+static void xsave(void *area, u64 mask)
+{
+	asm volatile("xsave64 (%0)" : : "r"(area), "a"((u32)mask),
+		     "d"((u32)(mask >> 32)) : "memory");
+}
+
+static void xrstor(const void *area, u64 mask)
+{
+	asm volatile("xrstor64 (%0)" : : "r"(area), "a"((u32)mask),
+		     "d"((u32)(mask >> 32)) : "memory");
+}
+
+/* PKRU is not switched with the rest on all kernels: put back what we found */
+static u32 read_pkru_if_any(void)
+{
+	return boot_cpu_has(X86_FEATURE_OSPKE) ? rdpkru() : 0;
+}
+
+void vmm_fpu_load(struct vmm_vcpu *vcpu)
+{
+	kernel_fpu_begin_mask(0);
+	vcpu->host_pkru = read_pkru_if_any();
+	if (!have_xsave()) {
+		asm volatile("fxrstor64 (%0)" : : "r"(vcpu->fpu) : "memory");
+		return;
+	}
+	vcpu->host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	xrstor(vcpu->fpu, vmm_fpu_mask());
+	if (vcpu->xcr0 != vcpu->host_xcr0)
+		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
+}
+
+void vmm_fpu_put(struct vmm_vcpu *vcpu)
+{
+	if (have_xsave()) {
+		/*
+		 * Where XSETBV cannot be intercepted the guest may have changed
+		 * the register behind our back: it is the guest's, keep it.
+		 */
+		u64 now = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+
+		if (now != vcpu->host_xcr0)
+			xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host_xcr0);
+		if (!vmm_fpu_xcr0_check(now & vmm_fpu_mask()))
+			vcpu->xcr0 = now & vmm_fpu_mask();
+		xsave(vcpu->fpu, vmm_fpu_mask());
+	} else {
+		asm volatile("fxsave64 (%0)" : : "r"(vcpu->fpu) : "memory");
+	}
+	if (read_pkru_if_any() != vcpu->host_pkru)
+		wrpkru(vcpu->host_pkru);
+	kernel_fpu_end();
+}
+
+void vmm_fpu_reset(struct vmm_vcpu *vcpu)
+{
+	memset(vcpu->fpu, 0, PAGE_SIZE);
+	*(u16 *)vcpu->fpu = FCW_RESET;
+	*(u32 *)(vcpu->fpu + MXCSR_OFFSET) = MXCSR_RESET;
+	*(u64 *)(vcpu->fpu + LEGACY_SIZE) = XFEATURE_MASK_FPSSE;
+	vcpu->xcr0 = XFEATURE_MASK_FP;
+}
+
+int vmm_fpu_create(struct vmm_vcpu *vcpu)
+{
+	/* a page: 64-byte aligned, and XCR0_GUEST fits (AVX-512 ends at 2688) */
+	vcpu->fpu = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vcpu->fpu)
+		return -ENOMEM;
+	vmm_fpu_reset(vcpu);
+	return 0;
+}
+
+void vmm_fpu_destroy(struct vmm_vcpu *vcpu)
+{
+	free_page((unsigned long)vcpu->fpu);
+}
+
+void vmm_fpu_get(struct vmm_vcpu *vcpu, struct vmm_xsave *x)
+{
+	x->xcr0 = vcpu->xcr0;
+	x->size = have_xsave() ? vmm_fpu_size(vmm_fpu_mask()) : LEGACY_SIZE;
+	x->pad = 0;
+	memcpy(x->area, vcpu->fpu, x->size);
+}
+
+/* the bits MXCSR may have: FXSAVE tells, 0 means the oldest set (SDM 1 11.6.6) */
+static u32 mxcsr_mask(void)
+{
+	static u8 area[LEGACY_SIZE] __aligned(16);
+	u32 mask;
+
+	kernel_fpu_begin();
+	asm volatile("fxsave64 %0" : "=m"(area));
+	kernel_fpu_end();
+	mask = *(u32 *)(area + MXCSR_MASK_OFFSET);
+	return mask ? mask : 0xffbf;
+}
+
+/* XRSTOR faults on any of these, SDM 1 13.8.1: a fault would be the host's */
+static int area_check(const u8 *area)
+{
+	const u64 *header = (const u64 *)(area + LEGACY_SIZE);
+	u32 mxcsr = *(const u32 *)(area + MXCSR_OFFSET);
+	int i;
+
+	if (mxcsr & ~mxcsr_mask())
+		return -EINVAL;
+	if (!have_xsave())
+		return 0;
+	if (header[0] & ~vmm_fpu_mask())
+		return -EINVAL;
+	for (i = 1; i < XSAVE_HEADER / 8; i++)
+		if (header[i])
+			return -EINVAL;
+	return 0;
+}
+
+int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x)
+{
+	u32 size = have_xsave() ? vmm_fpu_size(vmm_fpu_mask()) : LEGACY_SIZE;
+
+	if (x->pad || x->size > VMM_XSAVE_SIZE || x->size < size)
+		return -EINVAL;
+	if (have_xsave() ? vmm_fpu_xcr0_check(x->xcr0) : x->xcr0 != XFEATURE_MASK_FP)
+		return -EINVAL;
+	if (area_check(x->area))
+		return -EINVAL;
+	vcpu->xcr0 = x->xcr0;
+	memcpy(vcpu->fpu, x->area, size);
+	return 0;
+}

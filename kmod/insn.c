@@ -1,0 +1,281 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Fetching and measuring the guest's instruction, for CPUs that do not tell the
+ * next RIP, and the few forms of MOV that are used on the APIC page. Everything
+ * read here belongs to the guest: it is copied once and bounds are ours.
+ */
+#include <linux/uaccess.h>
+#include <asm/pgtable_types.h>
+#include <asm/processor-flags.h>
+
+#include "vmm.h"
+
+#define MAX_INSN	15
+#define PTE_ADDR	0x000ffffffffff000ULL
+
+/* in the fast gear only what is in memory already: no fault is taken there */
+static int guest_read(struct vmm_vcpu *vcpu, u64 gpa, void *buf, u32 len)
+{
+	struct vmm_mapping m;
+	unsigned long left;
+
+	if (!vcpu->loaded)
+		return vmm_mem_read(vcpu->vm, gpa, buf, len);
+	if (!vmm_mem_find(vcpu->vm, gpa, &m) || m.gpa + m.size - gpa < len)
+		return -EFAULT;
+	pagefault_disable();
+	left = __copy_from_user_inatomic(buf, u64_to_user_ptr(m.hva + gpa - m.gpa), len);
+	pagefault_enable();
+	return left ? -EFAULT : 0;
+}
+
+static int walk_32(struct vmm_vcpu *vcpu, u64 cr3, u32 va, u64 *gpa)
+{
+	u32 pde, pte;
+
+	if (guest_read(vcpu, (cr3 & ~0xfffULL) + (va >> 22) * 4, &pde, 4))
+		return -EFAULT;
+	if (!(pde & _PAGE_PRESENT))
+		return -EFAULT;
+	if (pde & _PAGE_PSE && vmm_ops->get_cr(vcpu, 4) & X86_CR4_PSE) {
+		*gpa = (pde & 0xffc00000) | (u64)(pde >> 13 & 0xff) << 32 |
+		       (va & 0x3fffff);
+		return 0;
+	}
+	if (guest_read(vcpu, (pde & ~0xfffU) + (va >> 12 & 0x3ff) * 4, &pte, 4))
+		return -EFAULT;
+	if (!(pte & _PAGE_PRESENT))
+		return -EFAULT;
+	*gpa = (pte & ~0xfffU) | (va & 0xfff);
+	return 0;
+}
+
+/* PAE (top level 3, of 4 entries), 4-level and 5-level tables: APM 2 5.3 */
+static int walk_64(struct vmm_vcpu *vcpu, u64 cr3, u64 va, int levels, u64 *gpa)
+{
+	u64 table = levels == 3 ? cr3 & 0xffffffe0 : cr3 & PTE_ADDR;
+	int level;
+
+	for (level = levels; level; level--) {
+		int shift = 12 + 9 * (level - 1);
+		u64 entry, offset = (1ULL << shift) - 1;
+		u32 index = va >> shift & (levels == 3 && level == 3 ? 3 : 511);
+
+		if (guest_read(vcpu, table + index * 8, &entry, 8))
+			return -EFAULT;
+		if (!(entry & _PAGE_PRESENT))
+			return -EFAULT;
+		table = entry & PTE_ADDR;
+		if (level == 1 || (level <= 3 && level < levels && entry & _PAGE_PSE)) {
+			*gpa = (table & ~offset) | (va & offset);
+			return 0;
+		}
+	}
+	return -EFAULT;
+}
+
+static int translate(struct vmm_vcpu *vcpu, u64 va, u64 *gpa)
+{
+	u64 cr3 = vmm_ops->get_cr(vcpu, 3), cr4 = vmm_ops->get_cr(vcpu, 4);
+
+	if (!(vmm_ops->get_cr(vcpu, 0) & X86_CR0_PG)) {
+		*gpa = va;
+		return 0;
+	}
+	if (vmm_ops->get_efer(vcpu) & EFER_LMA)
+		return walk_64(vcpu, cr3, va, cr4 & X86_CR4_LA57 ? 5 : 4, gpa);
+	if (cr4 & X86_CR4_PAE)
+		return walk_64(vcpu, cr3, (u32)va, 3, gpa);
+	return walk_32(vcpu, cr3, va, gpa);
+}
+
+static bool long_code(struct vmm_vcpu *vcpu, const struct vmm_segment *cs)
+{
+	return vmm_ops->get_efer(vcpu) & EFER_LMA && cs->attr & VMM_SEG_L;
+}
+
+static int fetch(struct vmm_vcpu *vcpu, const struct vmm_segment *cs, u8 *buf, u32 max)
+{
+	u64 va = long_code(vcpu, cs) ? vcpu->rip : (u32)(cs->base + vcpu->rip);
+	u32 got = 0;
+
+	while (got < max) {
+		u32 n = min_t(u32, max - got, PAGE_SIZE - (va & ~PAGE_MASK));
+		u64 gpa;
+
+		if (translate(vcpu, va, &gpa) || guest_read(vcpu, gpa, buf + got, n))
+			break;
+		got += n;
+		va += n;
+	}
+	return got ? got : -EFAULT;
+}
+
+struct cursor {
+	u8 buf[MAX_INSN];
+	u8 have, at;
+	u8 rex;
+	bool size16, addr_other;
+};
+
+/* legacy prefixes, then REX right before the opcode (APM 3 1.2) */
+static void skip_prefixes(struct cursor *c, bool wide)
+{
+	c->rex = 0;
+	for (c->at = 0; c->at < c->have; c->at++) {
+		u8 b = c->buf[c->at];
+
+		switch (b) {
+		case 0x66:
+			c->size16 = true;
+			break;
+		case 0x67:
+			c->addr_other = true;
+			break;
+		case 0x26: case 0x2e: case 0x36: case 0x3e:
+		case 0x64: case 0x65: case 0xf0: case 0xf2: case 0xf3:
+			break;
+		default:
+			if (!wide || (b & 0xf0) != 0x40)
+				return;
+			c->rex = b;
+			c->at++;
+			return;
+		}
+	}
+}
+
+static int start(struct vmm_vcpu *vcpu, struct cursor *c, u32 want, bool *wide,
+		 bool *big)
+{
+	struct vmm_sregs s;
+	int n;
+
+	memset(c, 0, sizeof(*c));
+	vmm_ops->get_sregs(vcpu, &s);
+	n = fetch(vcpu, &s.seg[VMM_CS], c->buf, want);
+	if (n < 0)
+		return n;
+	*wide = long_code(vcpu, &s.seg[VMM_CS]);
+	*big = *wide || s.seg[VMM_CS].attr & VMM_SEG_DB;
+	c->have = n;
+	skip_prefixes(c, *wide);
+	return 0;
+}
+
+static const struct opcode {
+	u8 len, byte[3];
+} opcodes[][2] = {
+	[FACT_CPUID] = { { 2, { 0x0f, 0xa2 } } },
+	[FACT_HLT] = { { 1, { 0xf4 } } },
+	[FACT_MSR] = { { 2, { 0x0f, 0x30 } }, { 2, { 0x0f, 0x32 } } },
+	[FACT_XSETBV] = { { 3, { 0x0f, 0x01, 0xd1 } } },
+	[FACT_HYPERCALL] = { { 3, { 0x0f, 0x01, 0xd9 } } },
+	[FACT_NOP] = { { 2, { 0x0f, 0x08 } }, { 2, { 0x0f, 0x09 } } },
+};
+
+static int match(const struct cursor *c, enum vmm_fact_kind kind)
+{
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		const struct opcode *o = &opcodes[kind][i];
+
+		if (o->len && c->at + o->len <= c->have &&
+		    !memcmp(c->buf + c->at, o->byte, o->len))
+			return c->at + o->len;
+	}
+	return -EINVAL;
+}
+
+int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
+{
+	struct cursor c;
+	bool wide, big;
+	int r;
+
+	if (kind >= ARRAY_SIZE(opcodes))
+		return -EINVAL;
+	/* most stand without prefixes: three bytes seldom cross a page */
+	r = start(vcpu, &c, 3, &wide, &big);
+	if (r)
+		return r;
+	r = match(&c, kind);
+	if (r > 0)
+		return r;
+	r = start(vcpu, &c, MAX_INSN, &wide, &big);
+	return r ? r : match(&c, kind);
+}
+
+/* length of ModRM, SIB and displacement; mod 3 is not memory (APM 3 1.4) */
+static int modrm_len(const struct cursor *c, bool addr16)
+{
+	u8 modrm = c->buf[c->at], mod = modrm >> 6, rm = modrm & 7;
+
+	if (mod == 3)
+		return -EINVAL;
+	if (addr16)
+		return 1 + (mod == 0 ? (rm == 6 ? 2 : 0) : mod);
+	if (rm == 4) {
+		if (c->at + 1 >= c->have)
+			return -EINVAL;
+		if (mod == 0)
+			return 2 + ((c->buf[c->at + 1] & 7) == 5 ? 4 : 0);
+		return 2 + (mod == 1 ? 1 : 4);
+	}
+	return 1 + (mod == 0 ? (rm == 5 ? 4 : 0) : mod == 1 ? 1 : 4);
+}
+
+static int addr_size(const struct cursor *c, bool wide, bool big)
+{
+	if (wide)
+		return c->addr_other ? 4 : 8;
+	return big != c->addr_other ? 4 : 2;
+}
+
+/* 89, 8B: between a register and memory; A1, A3: EAX and an address; C7 /0 */
+int vmm_insn_mov(struct vmm_vcpu *vcpu, struct vmm_insn_mov *m)
+{
+	struct cursor c;
+	bool wide, big;
+	int r, asize;
+	u8 op;
+
+	r = start(vcpu, &c, MAX_INSN, &wide, &big);
+	if (r)
+		return r;
+	if (c.at + 2 > c.have || c.rex & 8 || big == c.size16)
+		return -EINVAL;		/* not 32 bits wide */
+	memset(m, 0, sizeof(*m));
+	asize = addr_size(&c, wide, big);
+	op = c.buf[c.at++];
+	m->write = op != 0x8b && op != 0xa1;
+	switch (op) {
+	case 0xa1:
+	case 0xa3:
+		m->len = c.at + asize;
+		return m->len <= c.have ? 0 : -EINVAL;
+	case 0x89:
+	case 0x8b:
+	case 0xc7:
+		break;
+	default:
+		return -EINVAL;
+	}
+	m->reg = (c.buf[c.at] >> 3 & 7) | (c.rex & 4 ? 8 : 0);
+	m->has_imm = op == 0xc7;
+	if (m->has_imm && m->reg & 7)
+		return -EINVAL;
+	r = modrm_len(&c, asize == 2);
+	if (r < 0)
+		return r;
+	c.at += r;
+	if (m->has_imm) {
+		if (c.at + 4 > c.have)
+			return -EINVAL;
+		memcpy(&m->imm, c.buf + c.at, 4);
+		c.at += 4;
+	}
+	m->len = c.at;
+	return c.at <= c.have ? 0 : -EINVAL;
+}

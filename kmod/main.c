@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The module: picks the vendor, switches it on on every CPU, /dev/vmm. */
+#define pr_fmt(fmt) "vmm: " fmt
+
+#include <linux/cpu.h>
+#include <linux/cpuhotplug.h>
+#include <linux/fs.h>
+#include <linux/miscdevice.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+#include <asm/tsc.h>
+
+#include "vmm.h"
+
+const struct vmm_ops *vmm_ops;
+static int vmm_cpuhp;
+
+static int vmm_cpu_online(unsigned int cpu)
+{
+	return vmm_ops->cpu_enable();
+}
+
+static int vmm_cpu_offline(unsigned int cpu)
+{
+	vmm_ops->cpu_disable();
+	return 0;
+}
+
+static long get_info(void __user *arg)
+{
+	struct vmm_info info = {
+		.abi_version = VMM_ABI_VERSION,
+		.vendor = vmm_ops->vendor,
+		.max_vcpus = VMM_MAX_VCPUS,
+		.max_maps = VMM_MAX_MAPS,
+		.features = vmm_ops->features() | VMM_FEAT_2M |
+			    (vmm_fpu_mask() ? VMM_FEAT_XSAVE : 0),
+		.xcr0_mask = vmm_fpu_mask(),
+		.gpa_bits = vmm_npt_gpa_bits(),
+		.tsc_khz = tsc_khz,
+	};
+
+	return copy_to_user(arg, &info, sizeof(info)) ? -EFAULT : 0;
+}
+
+static long get_cpuid(void __user *arg)
+{
+	struct vmm_cpuid_entry *e;
+	struct vmm_cpuid c;
+	int n;
+
+	if (copy_from_user(&c, arg, sizeof(c)))
+		return -EFAULT;
+	if (c.pad)
+		return -EINVAL;
+	e = kcalloc(VMM_MAX_CPUID, sizeof(*e), GFP_KERNEL);
+	if (!e)
+		return -ENOMEM;
+	n = vmm_cpuid_supported(e, min_t(u32, c.count, VMM_MAX_CPUID));
+	if (n >= 0) {
+		c.count = n;
+		n = 0;
+		if (copy_to_user(u64_to_user_ptr(c.entries), e, c.count * sizeof(*e)) ||
+		    copy_to_user(arg, &c, sizeof(c)))
+			n = -EFAULT;
+	}
+	kfree(e);
+	return n;
+}
+
+static long dev_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	void __user *p = (void __user *)arg;
+
+	switch (cmd) {
+	case VMM_GET_INFO:
+		return get_info(p);
+	case VMM_GET_CPUID:
+		return get_cpuid(p);
+	case VMM_CREATE_VM:
+		return arg ? -EINVAL : vmm_vm_create();
+	}
+	return -ENOTTY;
+}
+
+static const struct file_operations dev_fops = {
+	.owner = THIS_MODULE,
+	.unlocked_ioctl = dev_ioctl,
+	.llseek = noop_llseek,
+};
+
+static struct miscdevice dev = {
+	.minor = MISC_DYNAMIC_MINOR,
+	.name = "vmm",
+	.mode = 0660,
+	.fops = &dev_fops,
+};
+
+static int __init vmm_init(void)
+{
+	int r;
+
+	vmm_ops = &vmm_svm_ops;
+	r = vmm_ops->check();
+	if (r) {
+		if (r == -EOPNOTSUPP && !boot_cpu_has(X86_FEATURE_SVM))
+			pr_err("this CPU shows no SVM: run on an AMD CPU with it, and in a virtual machine switch nested virtualization on\n");
+		return r;
+	}
+	r = vmm_ops->setup();
+	if (r)
+		return r;
+	r = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "vmm:online", vmm_cpu_online,
+			      vmm_cpu_offline);
+	if (r < 0) {
+		if (r == -EBUSY)
+			pr_err("%s is in use on some CPU, probably by KVM: stop its virtual machines and `rmmod kvm_amd`, then insmod vmm.ko again\n",
+			       vmm_ops->name);
+		goto teardown;
+	}
+	vmm_cpuhp = r;
+	r = misc_register(&dev);
+	if (r)
+		goto cpuhp;
+	return 0;
+cpuhp:
+	cpuhp_remove_state(vmm_cpuhp);
+teardown:
+	vmm_ops->teardown();
+	return r;
+}
+
+static void __exit vmm_exit_module(void)
+{
+	misc_deregister(&dev);
+	cpuhp_remove_state(vmm_cpuhp);
+	vmm_ops->teardown();
+}
+
+module_init(vmm_init);
+module_exit(vmm_exit_module);
+MODULE_LICENSE("GPL");
+MODULE_DESCRIPTION("vmm: virtual machines on SVM and VT-x");

@@ -1,0 +1,388 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * VMM_RUN: take what the monitor wrote, then turn between the two gears until
+ * something is for the monitor.
+ *
+ * Fast gear: preemption off, guest FPU resident. Slow gear: preemptible, may
+ * sleep and touch user memory. Injection is decided in one place, choose_event.
+ */
+#include <linux/sched/signal.h>
+#include <linux/interrupt.h>
+#include <asm/processor-flags.h>
+
+#include "vmm.h"
+
+#define FAST_REQUESTS	(BIT(REQ_NMI) | BIT(REQ_TIMER))
+
+void vmm_kick(struct vmm_vcpu *vcpu)
+{
+	/* pairs with the barrier between MODE_GUEST and the last check */
+	smp_mb();
+	if (READ_ONCE(vcpu->mode) == MODE_GUEST)
+		/* already on its way: -EBUSY, and that one does */
+		smp_call_function_single_async(READ_ONCE(vcpu->cpu), &vcpu->csd);
+	else if (wq_has_sleeper(&vcpu->wq))
+		wake_up(&vcpu->wq);
+}
+
+void vmm_request(struct vmm_vcpu *vcpu, enum vmm_request req)
+{
+	set_bit(req, &vcpu->requests);
+	vmm_kick(vcpu);
+}
+
+static bool take(struct vmm_vcpu *vcpu, enum vmm_request req)
+{
+	return test_bit(req, &vcpu->requests) &&
+	       test_and_clear_bit(req, &vcpu->requests);
+}
+
+/* what others asked for becomes state: also before the state is read */
+void vmm_take_requests(struct vmm_vcpu *vcpu)
+{
+	struct vmm_events *ev = &vcpu->ev;
+
+	if (!READ_ONCE(vcpu->requests))
+		return;
+	if (take(vcpu, REQ_TIMER))
+		vmm_lapic_timer_fired(vcpu);
+	if (take(vcpu, REQ_NMI) && ev->nmi_pending < 2)
+		ev->nmi_pending++;
+	if (take(vcpu, REQ_INIT)) {
+		ev->init_pending = 1;
+		ev->sipi_pending = 0;
+	}
+	if (take(vcpu, REQ_SIPI)) {
+		ev->sipi_pending = 1;
+		ev->sipi_vector = READ_ONCE(vcpu->sipi_vector);
+	}
+}
+
+/* INIT and SIPI, SDM 3A 9.4.4. INIT restarts the boot processor at once. */
+static void act_on_init(struct vmm_vcpu *vcpu)
+{
+	struct vmm_events *ev = &vcpu->ev;
+	struct vmm_sregs s;
+
+	if (ev->init_pending && ev->run_state != VMM_STOPPED) {
+		u8 sipi = ev->sipi_pending;
+
+		vmm_vcpu_reset(vcpu, true);
+		ev->sipi_pending = sipi;
+	}
+	if (ev->sipi_pending && ev->run_state == VMM_WAIT_SIPI) {
+		vmm_sregs_get(vcpu, &s);
+		s.seg[VMM_CS].selector = ev->sipi_vector << 8;
+		s.seg[VMM_CS].base = ev->sipi_vector << 12;
+		vmm_sregs_set(vcpu, &s);
+		vcpu->rip = 0;
+		ev->run_state = VMM_RUNNING;
+	}
+	/* a SIPI is dropped unless it is waited for */
+	if (ev->run_state != VMM_WAIT_SIPI)
+		ev->sipi_pending = 0;
+}
+
+static bool irqs_on(const struct vmm_vcpu *vcpu)
+{
+	return vcpu->rflags & X86_EFLAGS_IF;
+}
+
+static bool wants_extint(struct vmm_vcpu *vcpu)
+{
+	return vcpu->window_wanted && vmm_lapic_extint(vcpu);
+}
+
+/* would a halted vCPU wake for what it has now */
+static bool wakes(struct vmm_vcpu *vcpu)
+{
+	const struct vmm_events *ev = &vcpu->ev;
+
+	if (ev->type || (ev->nmi_pending && !ev->nmi_blocked))
+		return true;
+	return irqs_on(vcpu) && (wants_extint(vcpu) || vmm_lapic_wakes(vcpu));
+}
+
+static bool can_run(struct vmm_vcpu *vcpu)
+{
+	switch (vcpu->ev.run_state) {
+	case VMM_RUNNING:
+		return true;
+	case VMM_HALTED:
+		return wakes(vcpu);
+	}
+	return false;
+}
+
+/* in HLT or WAIT_SIPI; IRR may be set and the requests come from anywhere */
+static int sleep(struct vmm_vcpu *vcpu)
+{
+	return wait_event_interruptible(vcpu->wq, READ_ONCE(vcpu->requests) ||
+					can_run(vcpu));
+}
+
+/*
+ * What the next entry delivers. The order: an event cut short, NMI, the
+ * monitor's ExtINT, the APIC. Returns -1 when the monitor can have its window.
+ */
+static int choose_event(struct vmm_vcpu *vcpu)
+{
+	struct vmm_events *ev = &vcpu->ev;
+	int vector;
+
+	vcpu->stepping = false;
+	if (ev->type)
+		return 0;
+	if (ev->nmi_pending && !ev->nmi_blocked) {
+		if (ev->shadow)
+			goto step;
+		ev->nmi_pending--;
+		ev->nmi_blocked = 1;
+		ev->type = VMM_EVENT_NMI;
+		ev->vector = 2;
+		ev->has_error = 0;
+		return 0;
+	}
+	vector = vmm_lapic_pending(vcpu);
+	if (vector < 0 && !wants_extint(vcpu)) {
+		vmm_ops->irq_window(vcpu, false);
+		return 0;
+	}
+	if (!irqs_on(vcpu)) {
+		vmm_ops->irq_window(vcpu, true);
+		return 0;
+	}
+	/*
+	 * STI and MOV SS hold interrupts for one instruction. Not every CPU takes
+	 * that back from us at entry: run just that instruction, then deliver.
+	 */
+	if (ev->shadow)
+		goto step;
+	vmm_ops->irq_window(vcpu, false);
+	if (wants_extint(vcpu))
+		return -1;
+	vmm_lapic_ack(vcpu, vector);
+	ev->type = VMM_EVENT_INTR;
+	ev->vector = vector;
+	ev->has_error = 0;
+	return 0;
+step:
+	vcpu->stepping = true;
+	vmm_ops->step(vcpu);
+	return 0;
+}
+
+static bool work_for_host(void)
+{
+	/*
+	 * Newer kernels keep softirqs off, too, while the FPU is ours: those
+	 * that an interrupt raised want us to leave.
+	 */
+	return need_resched() || signal_pending(current) ||
+	       test_thread_flag(TIF_NOTIFY_RESUME) ||
+	       (in_softirq() && local_softirq_pending());
+}
+
+static void flush_if_stale(struct vmm_vcpu *vcpu)
+{
+	u64 gen = atomic64_read(&vcpu->vm->tlb_gen);
+
+	if (vcpu->tlb_gen == gen)
+		return;
+	vcpu->tlb_gen = gen;
+	vmm_ops->flush(vcpu);
+}
+
+/* 1: entered; 0: the host or a request wants the slow gear; -1: to the monitor */
+static int enter_once(struct vmm_vcpu *vcpu)
+{
+	int r = 0;
+
+	local_irq_disable();
+	WRITE_ONCE(vcpu->mode, MODE_GUEST);
+	/* whoever sets a request or removes a mapping now sees MODE_GUEST */
+	smp_mb();
+	if (READ_ONCE(vcpu->requests) & ~FAST_REQUESTS || work_for_host())
+		goto out;
+	vmm_take_requests(vcpu);
+	r = choose_event(vcpu);
+	if (r)
+		goto out;
+	flush_if_stale(vcpu);
+	vmm_ops->enter(vcpu);
+	r = 1;
+out:
+	smp_store_release(&vcpu->mode, MODE_OUT);
+	/* the host takes the interrupt that ended the guest's turn, if one did */
+	local_irq_enable();
+	return r;
+}
+
+static void gear_up(struct vmm_vcpu *vcpu)
+{
+	vmm_fpu_load(vcpu);	/* preemption is off from here */
+	vmm_ops->load(vcpu);
+	WRITE_ONCE(vcpu->cpu, smp_processor_id());
+	vmm_msr_load(vcpu);
+	vcpu->loaded = true;
+}
+
+static void gear_down(struct vmm_vcpu *vcpu)
+{
+	vcpu->loaded = false;
+	vmm_msr_put(vcpu);
+	vmm_ops->put(vcpu);
+	vmm_fpu_put(vcpu);
+}
+
+/* 1: go on; 0: vcpu->fact wants the slow gear; -1: to the monitor */
+static int fast_gear(struct vmm_vcpu *vcpu)
+{
+	int r;
+
+	gear_up(vcpu);
+	do {
+		r = enter_once(vcpu);
+		if (r <= 0) {
+			if (r < 0)
+				vmm_exit_to_user(vcpu, VMM_EXIT_WINDOW);
+			else
+				r = 1;
+			break;
+		}
+		r = vmm_exit(vcpu);
+	} while (r > 0 && vcpu->ev.run_state == VMM_RUNNING);
+	gear_down(vcpu);
+	return r;
+}
+
+/* the monitor has done, or let us do, what the last exit asked for */
+static void complete_exit(struct vmm_vcpu *vcpu, u32 data)
+{
+	if (vcpu->pending.reason == VMM_EXIT_IO && !vcpu->pending.string) {
+		if (vcpu->pending.in) {
+			u64 mask = vcpu->pending.size == 4 ? ~0ULL :
+				   (1ULL << vcpu->pending.size * 8) - 1;
+			u64 *rax = &vcpu->gpr[VMM_RAX];
+
+			/* 32 bits clear the upper half, less leaves it */
+			*rax = vcpu->pending.size == 4 ? data :
+			       (*rax & ~mask) | (data & mask);
+		}
+		vcpu->rip = vcpu->pending.next_rip;
+	}
+	vmm_skip(vcpu, 0);
+}
+
+/* the run page is shared: copy once, check all, then use. 0 or -EINVAL, -EBUSY */
+static int take_input(struct vmm_vcpu *vcpu)
+{
+	struct vmm_run *run = vcpu->run;
+	u32 flags = READ_ONCE(run->flags);
+	u32 set = READ_ONCE(run->set);
+	u32 extint = READ_ONCE(run->extint);
+	u32 data = READ_ONCE(run->exit.io.data);
+	struct vmm_events events;
+	struct vmm_sregs sregs;
+	struct vmm_regs regs;
+
+	if (flags & ~(VMM_RUN_COMPLETE | VMM_RUN_WINDOW | VMM_RUN_EXTINT) ||
+	    set & ~(VMM_STATE_REGS | VMM_STATE_SREGS | VMM_STATE_EVENTS))
+		return -EINVAL;
+	if (flags & VMM_RUN_COMPLETE && !vcpu->pending.reason)
+		return -EINVAL;
+	if (set & VMM_STATE_SREGS) {
+		memcpy(&sregs, &run->sregs, sizeof(sregs));
+		barrier();
+		if (vmm_sregs_check(&sregs))
+			return -EINVAL;
+	}
+	if (set & VMM_STATE_EVENTS) {
+		memcpy(&events, &run->events, sizeof(events));
+		barrier();
+		if (vmm_events_check(&events))
+			return -EINVAL;
+	}
+	if (flags & VMM_RUN_EXTINT) {
+		if (extint > 255)
+			return -EINVAL;
+		if (vcpu->ev.type || vcpu->ev.shadow || !irqs_on(vcpu) ||
+		    flags & VMM_RUN_COMPLETE || set)
+			return -EBUSY;
+	}
+	if (set & VMM_STATE_REGS) {
+		memcpy(&regs, &run->regs, sizeof(regs));
+		barrier();
+		vmm_regs_set(vcpu, &regs);
+	}
+	if (set & VMM_STATE_SREGS)
+		vmm_sregs_set(vcpu, &sregs);
+	if (set & VMM_STATE_EVENTS)
+		vmm_events_set(vcpu, &events);
+	if (flags & VMM_RUN_COMPLETE)
+		complete_exit(vcpu, data);
+	if (flags & VMM_RUN_EXTINT) {
+		vcpu->ev.type = VMM_EVENT_INTR;
+		vcpu->ev.vector = extint;
+		vcpu->ev.has_error = 0;
+	}
+	vcpu->window_wanted = flags & VMM_RUN_WINDOW;
+	vcpu->pending.reason = VMM_EXIT_NONE;
+	WRITE_ONCE(run->flags, 0);
+	WRITE_ONCE(run->set, 0);
+	return 0;
+}
+
+/* slow gear, before the next turn. 1: turn; 0: again; -1: monitor; -EINTR */
+static int prepare(struct vmm_vcpu *vcpu)
+{
+	vmm_take_requests(vcpu);
+	if (vcpu->ev.init_pending || vcpu->ev.sipi_pending)
+		act_on_init(vcpu);
+	if (take(vcpu, REQ_KICK)) {
+		vmm_exit_to_user(vcpu, VMM_EXIT_KICK);
+		return -1;
+	}
+	if (take(vcpu, REQ_CLOCK))
+		vmm_clock_update(vcpu);
+	if (take(vcpu, REQ_WALL))
+		vmm_clock_wall(vcpu);
+	if (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME))
+		return -EINTR;
+	if (vcpu->ev.run_state == VMM_STOPPED) {
+		vmm_exit_to_user(vcpu, VMM_EXIT_SHUTDOWN);
+		return -1;
+	}
+	if (!can_run(vcpu))
+		return sleep(vcpu) ? -EINTR : 0;
+	vcpu->ev.run_state = VMM_RUNNING;
+	return 1;
+}
+
+int vmm_run(struct vmm_vcpu *vcpu)
+{
+	int r = take_input(vcpu);
+
+	if (r)
+		return r;
+	WRITE_ONCE(vcpu->run->reason, VMM_EXIT_NONE);
+	WRITE_ONCE(vcpu->run->valid, 0);
+	if (READ_ONCE(vcpu->run->kick)) {
+		vmm_exit_to_user(vcpu, VMM_EXIT_KICK);
+		return 0;
+	}
+	for (;;) {
+		r = prepare(vcpu);
+		if (r == -EINTR)
+			return r;
+		if (r > 0)
+			r = fast_gear(vcpu);
+		else if (!r)
+			continue;
+		if (!r)
+			r = vmm_exit(vcpu);
+		if (r < 0)
+			return 0;
+		cond_resched();
+	}
+}

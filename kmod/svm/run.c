@@ -1,0 +1,367 @@
+// SPDX-License-Identifier: GPL-2.0
+/* One entry into the guest, and what its exit means. */
+#include <linux/mm.h>
+#include <asm/debugreg.h>
+#include <asm/io.h>
+#include <asm/processor-flags.h>
+#include <asm/trapnr.h>
+
+#include "svm/svm.h"
+
+/*
+ * TF makes the guest stop after one instruction. The instructions that read or
+ * load RFLAGS would show or overwrite our TF: they are intercepted meanwhile.
+ */
+#define STEP_GUARDS (INTERCEPT3_PUSHF | INTERCEPT3_POPF | INTERCEPT3_INTN)
+
+void svm_irq_window(struct vmm_vcpu *vcpu, bool on)
+{
+	struct vmcb *v = to_svm(vcpu)->vmcb;
+
+	/* a virtual interrupt above all priorities that only makes an exit */
+	if (on) {
+		v->int_ctl |= V_IRQ | V_IGN_TPR | 0xfULL << V_PRIO_SHIFT;
+		v->intercept3 |= INTERCEPT3_VINTR;
+	} else {
+		v->int_ctl &= ~V_IRQ;
+		v->intercept3 &= ~INTERCEPT3_VINTR;
+	}
+}
+
+static void step_begin(struct vmm_vcpu *vcpu, bool iret)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->step = true;
+	svm->step_iret = iret;
+	svm->guest_tf = vcpu->rflags & X86_EFLAGS_TF;
+	vcpu->rflags |= X86_EFLAGS_TF;
+	if (!iret)
+		svm->vmcb->intercept3 |= STEP_GUARDS | INTERCEPT3_IRET;
+}
+
+void svm_step(struct vmm_vcpu *vcpu)
+{
+	step_begin(vcpu, false);
+}
+
+/* the step is over, by whatever exit: TF is the guest's again */
+static void step_end(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	svm->step = false;
+	svm->vmcb->intercept3 &= ~(STEP_GUARDS | INTERCEPT3_IRET);
+	if (svm->step_iret && vcpu->rip != svm->iret_rip)
+		return;
+	if (!svm->guest_tf)
+		vcpu->rflags &= ~(u64)X86_EFLAGS_TF;
+}
+
+static u64 event_encode(const struct vmm_events *ev)
+{
+	static const u64 type[] = {
+		[VMM_EVENT_INTR] = EVTYPE_INTR,
+		[VMM_EVENT_NMI] = EVTYPE_NMI,
+		[VMM_EVENT_EXCEPTION] = EVTYPE_EXCEPTION,
+	};
+	u64 e = EVENT_VALID | type[ev->type] << EVTYPE_SHIFT | ev->vector;
+
+	if (ev->has_error)
+		e |= EVENT_HAS_ERROR | (u64)ev->error << 32;
+	return e;
+}
+
+/* an event whose delivery the exit cut short, APM 2 15.7.2 */
+static void event_decode(struct vmm_events *ev, u64 e)
+{
+	u8 vector = e & EVENT_VECTOR;
+
+	if (!(e & EVENT_VALID))
+		return;
+	switch ((e & EVTYPE_MASK) >> EVTYPE_SHIFT) {
+	case EVTYPE_INTR:
+		ev->type = VMM_EVENT_INTR;
+		break;
+	case EVTYPE_NMI:
+		ev->type = VMM_EVENT_NMI;
+		break;
+	case EVTYPE_EXCEPTION:
+		/* INT3 and INTO run again: RIP is still at them */
+		if (vector == X86_TRAP_BP || vector == X86_TRAP_OF)
+			return;
+		ev->type = VMM_EVENT_EXCEPTION;
+		break;
+	default:	/* INT n: runs again as well */
+		return;
+	}
+	ev->vector = vector;
+	ev->has_error = !!(e & EVENT_HAS_ERROR);
+	ev->error = ev->has_error ? e >> 32 : 0;
+}
+
+/*
+ * A new ASID is a flushed one. They run out: then all are flushed at once and
+ * numbering starts again (APM 2 15.16).
+ */
+static void take_asid(struct svm_vcpu *svm, struct svm_cpu *cpu)
+{
+	svm->vmcb->tlb_control = TLB_CONTROL_NONE;
+	if (svm->asid_gen == cpu->asid_gen)
+		return;
+	if (cpu->asid_next > cpu->asid_max) {
+		cpu->asid_gen++;
+		cpu->asid_next = 1;
+		svm->vmcb->tlb_control = TLB_CONTROL_FLUSH_ALL;
+	}
+	svm->asid_gen = cpu->asid_gen;
+	svm->vmcb->asid = cpu->asid_next++;
+}
+
+/* DR accesses exit until the guest's registers are in the CPU; then they don't */
+static void load_debug_registers(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	set_debugreg(vcpu->dregs.dr[0], 0);
+	set_debugreg(vcpu->dregs.dr[1], 1);
+	set_debugreg(vcpu->dregs.dr[2], 2);
+	set_debugreg(vcpu->dregs.dr[3], 3);
+	svm->dr_resident = true;
+	svm->vmcb->intercept_dr = 0;
+}
+
+static void fact_io(struct vmm_vcpu *vcpu, const struct vmcb *v)
+{
+	struct vmm_fact *f = &vcpu->fact;
+	u32 info = v->exit_info1;
+
+	f->kind = FACT_IO;
+	f->insn_len = v->exit_info2 - vcpu->rip;
+	f->io.port = info >> 16;
+	f->io.size = (info >> IOIO_SIZE_SHIFT) & IOIO_SIZE_MASK;
+	f->io.in = info & IOIO_IN;
+	f->io.string = info & IOIO_STRING;
+}
+
+static void fact_exception(struct vmm_vcpu *vcpu, const struct vmcb *v, u8 vector)
+{
+	struct vmm_fact *f = &vcpu->fact;
+
+	if (vector == X86_TRAP_MC) {
+		/* the host's own: its handler runs as if nothing lay between */
+		asm volatile("int $0x12");
+		f->kind = FACT_NONE;
+		return;
+	}
+	f->kind = FACT_EXCEPTION;
+	f->exc.vector = vector;
+	f->exc.has_error = vector == X86_TRAP_AC;
+	f->exc.error = f->exc.has_error ? v->exit_info1 : 0;
+}
+
+static void fact_debug(struct vmm_vcpu *vcpu, const struct vmcb *v, bool stepped)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (stepped && !svm->guest_tf) {
+		vcpu->fact.kind = FACT_STEP;
+		vcpu->dregs.dr6 &= ~(u64)DR_STEP;
+		return;
+	}
+	fact_exception(vcpu, v, X86_TRAP_DB);
+}
+
+static void fact_iret(struct vmm_vcpu *vcpu, bool stepped)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	/* a step met IRET: nothing ran, the shadow is given up instead */
+	vcpu->fact.kind = stepped ? FACT_STEP : FACT_NONE;
+	if (!vcpu->ev.nmi_blocked)
+		return;
+	svm->iret_seen = true;
+	svm->iret_rip = vcpu->rip;
+}
+
+static void fact_simple(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
+{
+	struct vmcb *v = to_svm(vcpu)->vmcb;
+
+	vcpu->fact.kind = kind;
+	if (boot_cpu_has(X86_FEATURE_NRIPS) && v->next_rip)
+		vcpu->fact.insn_len = v->next_rip - vcpu->rip;
+}
+
+static void fact_raw(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
+{
+	const struct vmcb *v = to_svm(vcpu)->vmcb;
+
+	vcpu->fact.kind = kind;
+	vcpu->fact.raw.code = v->exit_code;
+	vcpu->fact.raw.info1 = v->exit_info1;
+	vcpu->fact.raw.info2 = v->exit_info2;
+	vcpu->fact.raw.event = v->exit_int_info;
+}
+
+static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	const struct vmcb *v = svm->vmcb;
+	struct vmm_fact *f = &vcpu->fact;
+	u32 code = v->exit_code;
+
+	f->insn_len = 0;
+	switch (code) {
+	case EXIT_INTR:
+	case EXIT_NMI:
+	case EXIT_SMI:
+	case EXIT_INIT:
+	case EXIT_FERR:
+		f->kind = FACT_NONE;
+		return;
+	case EXIT_IOIO:
+		fact_io(vcpu, v);
+		return;
+	case EXIT_NPF:
+		f->kind = FACT_NPF;
+		f->npf.gpa = v->exit_info2;
+		f->npf.access = (v->exit_info1 & NPF_WRITE ? VMM_ACCESS_WRITE : 0) |
+				(v->exit_info1 & NPF_FETCH ? VMM_ACCESS_FETCH : 0);
+		return;
+	case EXIT_MSR:
+		fact_simple(vcpu, FACT_MSR);
+		f->msr.write = v->exit_info1 & 1;
+		return;
+	case EXIT_CPUID:
+		fact_simple(vcpu, FACT_CPUID);
+		return;
+	case EXIT_HLT:
+		fact_simple(vcpu, FACT_HLT);
+		return;
+	case EXIT_VMMCALL:
+		fact_simple(vcpu, FACT_HYPERCALL);
+		return;
+	case EXIT_XSETBV:
+		fact_simple(vcpu, FACT_XSETBV);
+		return;
+	case EXIT_INVD:
+	case EXIT_WBINVD:
+		fact_simple(vcpu, FACT_NOP);
+		return;
+	case EXIT_RDPMC:
+		f->kind = FACT_RDPMC;
+		return;
+	case EXIT_VINTR:
+		svm_irq_window(vcpu, false);
+		f->kind = FACT_NONE;
+		return;
+	case EXIT_READ_DR0 ... EXIT_WRITE_DR15:
+		load_debug_registers(vcpu);
+		f->kind = FACT_NONE;
+		return;
+	case EXIT_EXCEPTION + X86_TRAP_DB:
+		fact_debug(vcpu, v, stepped);
+		return;
+	case EXIT_EXCEPTION + X86_TRAP_AC:
+	case EXIT_EXCEPTION + X86_TRAP_MC:
+		fact_exception(vcpu, v, code - EXIT_EXCEPTION);
+		return;
+	case EXIT_IRET:
+		fact_iret(vcpu, stepped);
+		return;
+	case EXIT_PUSHF:
+	case EXIT_POPF:
+	case EXIT_INTN:
+		f->kind = FACT_STEP;	/* a step met it: as with IRET above */
+		return;
+	case EXIT_INVLPGA:
+	case EXIT_VMRUN:
+	case EXIT_VMLOAD ... EXIT_SKINIT:
+	case EXIT_MONITOR:
+	case EXIT_MWAIT:
+	case EXIT_MWAIT_ARMED:
+	case EXIT_RDPRU:
+		f->kind = FACT_UNDEFINED;
+		return;
+	case EXIT_SHUTDOWN:
+		f->kind = FACT_SHUTDOWN;
+		return;
+	case EXIT_INVALID:
+		fact_raw(vcpu, FACT_ENTRY_FAILED);
+		return;
+	}
+	fact_raw(vcpu, FACT_UNKNOWN);
+}
+
+/* registers and the event to the VMCB */
+static void before_entry(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *v = svm->vmcb;
+
+	/* NMIs are masked until IRET, which hardware does not tell us without */
+	if (vcpu->ev.nmi_blocked && !svm->iret_seen)
+		v->intercept3 |= INTERCEPT3_IRET;
+	else if (!svm->step)
+		v->intercept3 &= ~INTERCEPT3_IRET;
+	/* one is waiting: see that there is an exit right after the IRET */
+	if (svm->iret_seen && vcpu->ev.nmi_pending && !svm->step)
+		step_begin(vcpu, true);
+
+	v->rax = vcpu->gpr[VMM_RAX];
+	v->rsp = vcpu->gpr[VMM_RSP];
+	v->rip = vcpu->rip;
+	v->rflags = vcpu->rflags;
+	v->cr2 = vcpu->cr2;
+	v->dr6 = vcpu->dregs.dr6;
+	v->dr7 = vcpu->dregs.dr7;
+	v->tsc_offset = vcpu->tsc_offset;
+	v->int_state = vcpu->ev.shadow ? INT_STATE_SHADOW : 0;
+	v->int_ctl &= ~V_TPR_MASK;
+	v->int_ctl |= vmm_lapic_cr8(vcpu);
+	v->event_inj = 0;
+	if (vcpu->ev.type) {
+		v->event_inj = event_encode(&vcpu->ev);
+		vcpu->ev.type = VMM_EVENT_NONE;
+	}
+}
+
+static void after_exit(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *v = svm->vmcb;
+	u64 cr8 = v->int_ctl & V_TPR_MASK;
+
+	vcpu->gpr[VMM_RAX] = v->rax;
+	vcpu->gpr[VMM_RSP] = v->rsp;
+	vcpu->rip = v->rip;
+	vcpu->rflags = v->rflags;
+	vcpu->cr2 = v->cr2;
+	vcpu->dregs.dr6 = v->dr6;
+	vcpu->dregs.dr7 = v->dr7;
+	vcpu->ev.shadow = v->int_state & INT_STATE_SHADOW;
+	if (cr8 != vmm_lapic_cr8(vcpu))
+		vmm_lapic_set_cr8(vcpu, cr8);
+	event_decode(&vcpu->ev, v->exit_int_info);
+	if (svm->iret_seen && vcpu->rip != svm->iret_rip) {
+		svm->iret_seen = false;
+		vcpu->ev.nmi_blocked = 0;
+	}
+}
+
+void svm_vcpu_enter(struct vmm_vcpu *vcpu)
+{
+	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
+	struct svm_vcpu *svm = to_svm(vcpu);
+	bool stepped;
+
+	before_entry(vcpu);
+	take_asid(svm, cpu);
+	svm_enter(vcpu->gpr, svm->vmcb_pa, page_to_phys(cpu->host));
+	after_exit(vcpu);
+	stepped = svm->step;
+	fact_of_exit(vcpu, stepped);
+	if (stepped)
+		step_end(vcpu);
+}

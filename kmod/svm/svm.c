@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * AMD's SVM: what a CPU and a vCPU need, and the ops table through which the
+ * common code reaches this room.
+ */
+#define pr_fmt(fmt) "vmm: " fmt
+
+#include <linux/gfp.h>
+#include <linux/mm.h>
+#include <linux/percpu.h>
+#include <linux/slab.h>
+#include <asm/debugreg.h>
+#include <asm/io.h>
+#include <asm/msr.h>
+#include <asm/nospec-branch.h>
+#include <asm/trapnr.h>
+
+#include "svm/svm.h"
+
+#define SVM_LEAF	0x8000000a
+
+#ifndef MSR_VM_CR
+#define MSR_VM_CR	0xc0010114
+#endif
+#ifndef MSR_VM_HSAVE_PA
+#define MSR_VM_HSAVE_PA	0xc0010117
+#endif
+#define VM_CR_SVMDIS	(1ULL << 4)
+
+/* the MSR bitmap has three ranges of 0x2000 MSRs, 2 bits each (APM 2 15.11) */
+#define MSRPM_ORDER	1
+#define IOPM_ORDER	2
+
+DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
+
+static struct page *svm_iopm, *svm_msrpm;
+
+/*
+ * VMLOAD and VMSAVE switch these: the guest may have the real ones. PAT is not
+ * among them, since not every implementation switches it.
+ */
+static const u32 svm_direct_msrs[] = {
+	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
+	MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE,
+	MSR_IA32_SYSENTER_CS, MSR_IA32_SYSENTER_ESP, MSR_IA32_SYSENTER_EIP,
+};
+
+static void msrpm_allow(u8 *map, u32 msr)
+{
+	u32 bit = (msr & 0x1fff) * 2;
+
+	if (msr >= 0xc0000000)
+		map += 0x800;
+	map[bit / 8] &= ~(3 << (bit % 8));
+}
+
+static u32 svm_features_edx(void)
+{
+	return cpuid_edx(SVM_LEAF);
+}
+
+static u64 svm_features(void)
+{
+	u32 edx = svm_features_edx();
+
+	return (edx & BIT(3) ? VMM_FEAT_NRIP : 0) |
+	       (edx & BIT(7) ? VMM_FEAT_DECODE : 0) |
+	       (edx & BIT(6) ? VMM_FEAT_FLUSHBYASID : 0) |
+	       (edx & BIT(16) ? VMM_FEAT_VGIF : 0) |
+	       (edx & BIT(4) ? VMM_FEAT_TSC_SCALE : 0);
+}
+
+static int svm_check(void)
+{
+	u64 efer, vm_cr;
+
+	if (cpuid_eax(0x80000000) < SVM_LEAF || !(cpuid_ecx(0x80000001) & BIT(2)))
+		return -EOPNOTSUPP;
+	if (!rdmsrl_safe(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS) {
+		pr_err("SVM is switched off by the firmware: enable SVM (AMD-V) in its setup\n");
+		return -EOPNOTSUPP;
+	}
+	if (!(svm_features_edx() & BIT(0))) {
+		pr_err("this CPU has SVM without nested paging, which vmm needs: there is no remedy but another CPU\n");
+		return -EOPNOTSUPP;
+	}
+	rdmsrl(MSR_EFER, efer);
+	if (efer & EFER_SVME) {
+		pr_err("SVM is in use, probably by KVM: stop its virtual machines and `rmmod kvm_amd`, then insmod vmm.ko again\n");
+		return -EBUSY;
+	}
+	return 0;
+}
+
+static void svm_free_maps(void)
+{
+	if (svm_iopm)
+		__free_pages(svm_iopm, IOPM_ORDER);
+	if (svm_msrpm)
+		__free_pages(svm_msrpm, MSRPM_ORDER);
+	svm_iopm = svm_msrpm = NULL;
+}
+
+static void svm_teardown(void)
+{
+	int cpu;
+
+	for_each_possible_cpu(cpu) {
+		struct svm_cpu *c = per_cpu_ptr(&svm_cpus, cpu);
+
+		if (c->hsave)
+			__free_page(c->hsave);
+		if (c->host)
+			__free_page(c->host);
+		c->hsave = c->host = NULL;
+	}
+	svm_free_maps();
+}
+
+static int svm_setup(void)
+{
+	int cpu, i;
+
+	svm_iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
+	svm_msrpm = alloc_pages(GFP_KERNEL, MSRPM_ORDER);
+	if (!svm_iopm || !svm_msrpm)
+		goto fail;
+	memset(page_address(svm_iopm), 0xff, PAGE_SIZE << IOPM_ORDER);
+	memset(page_address(svm_msrpm), 0xff, PAGE_SIZE << MSRPM_ORDER);
+	for (i = 0; i < ARRAY_SIZE(svm_direct_msrs); i++)
+		msrpm_allow(page_address(svm_msrpm), svm_direct_msrs[i]);
+	for_each_possible_cpu(cpu) {
+		struct svm_cpu *c = per_cpu_ptr(&svm_cpus, cpu);
+
+		c->hsave = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		c->host = alloc_page(GFP_KERNEL | __GFP_ZERO);
+		if (!c->hsave || !c->host)
+			goto fail;
+	}
+	return 0;
+fail:
+	svm_teardown();
+	return -ENOMEM;
+}
+
+static int svm_cpu_enable(void)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpus);
+	u64 efer;
+
+	rdmsrl(MSR_EFER, efer);
+	if (efer & EFER_SVME)
+		return -EBUSY;
+	wrmsrl(MSR_EFER, efer | EFER_SVME);
+	wrmsrl(MSR_VM_HSAVE_PA, page_to_phys(c->hsave));
+	c->asid_max = cpuid_ebx(SVM_LEAF) - 1;
+	/* the first entry takes a new generation and flushes all */
+	c->asid_next = c->asid_max + 1;
+	c->asid_gen++;
+	c->last = 0;
+	c->enabled = true;
+	return 0;
+}
+
+static void svm_cpu_disable(void)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpus);
+	u64 efer;
+
+	if (!c->enabled)
+		return;
+	c->enabled = false;
+	wrmsrl(MSR_VM_HSAVE_PA, 0);
+	rdmsrl(MSR_EFER, efer);
+	wrmsrl(MSR_EFER, efer & ~(u64)EFER_SVME);
+}
+
+static int svm_vcpu_create(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = kzalloc(sizeof(*svm), GFP_KERNEL_ACCOUNT);
+	struct vmcb *v;
+
+	if (!svm)
+		return -ENOMEM;
+	v = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!v) {
+		kfree(svm);
+		return -ENOMEM;
+	}
+	svm->vmcb = v;
+	svm->vmcb_pa = __pa(v);
+	v->intercept_dr = ~0U;
+	/* #DB and #AC could repeat for ever inside the CPU (CVE-2015-5307, -8104) */
+	v->intercept_exc = BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC);
+	v->intercept3 = INTERCEPT3_INTR | INTERCEPT3_NMI | INTERCEPT3_SMI |
+			INTERCEPT3_INIT | INTERCEPT3_RDPMC | INTERCEPT3_CPUID |
+			INTERCEPT3_INVD | INTERCEPT3_HLT | INTERCEPT3_INVLPGA |
+			INTERCEPT3_IOIO | INTERCEPT3_MSR | INTERCEPT3_FERR |
+			INTERCEPT3_SHUTDOWN;
+	v->intercept4 = INTERCEPT4_VMRUN | INTERCEPT4_VMMCALL | INTERCEPT4_VMLOAD |
+			INTERCEPT4_VMSAVE | INTERCEPT4_STGI | INTERCEPT4_CLGI |
+			INTERCEPT4_SKINIT | INTERCEPT4_WBINVD | INTERCEPT4_MONITOR |
+			INTERCEPT4_MWAIT | INTERCEPT4_MWAIT_ARMED |
+			INTERCEPT4_XSETBV | INTERCEPT4_RDPRU;
+	v->iopm_pa = page_to_phys(svm_iopm);
+	v->msrpm_pa = page_to_phys(svm_msrpm);
+	v->int_ctl = V_INTR_MASKING;
+	v->np_enable = 1;
+	v->n_cr3 = __pa(vcpu->vm->npt_root);
+	vcpu->arch = svm;
+	return 0;
+}
+
+static void svm_vcpu_destroy(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	free_page((unsigned long)svm->vmcb);
+	kfree(svm);
+}
+
+static void svm_load(struct vmm_vcpu *vcpu)
+{
+	struct svm_cpu *c = this_cpu_ptr(&svm_cpus);
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (vcpu->cpu != smp_processor_id())
+		svm->asid_gen = 0;
+	asm volatile("vmsave %%rax" : : "a"(page_to_phys(c->host)) : "memory");
+	if (c->last != vcpu->vm->serial) {
+		c->last = vcpu->vm->serial;
+		/* no branch history goes from one guest to another */
+		indirect_branch_prediction_barrier();
+	}
+}
+
+static void svm_put(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+
+	if (svm->dr_resident) {
+		get_debugreg(vcpu->dregs.dr[0], 0);
+		get_debugreg(vcpu->dregs.dr[1], 1);
+		get_debugreg(vcpu->dregs.dr[2], 2);
+		get_debugreg(vcpu->dregs.dr[3], 3);
+		svm->dr_resident = false;
+		svm->vmcb->intercept_dr = ~0U;
+	}
+	/* the exit disabled all breakpoints (APM 2 15.6): the host may have some */
+	if (hw_breakpoint_active())
+		hw_breakpoint_restore();
+}
+
+static void svm_flush(struct vmm_vcpu *vcpu)
+{
+	to_svm(vcpu)->asid_gen = 0;
+}
+
+const struct vmm_ops vmm_svm_ops = {
+	.name = "SVM",
+	.vendor = VMM_VENDOR_SVM,
+	.features = svm_features,
+	.check = svm_check,
+	.setup = svm_setup,
+	.teardown = svm_teardown,
+	.cpu_enable = svm_cpu_enable,
+	.cpu_disable = svm_cpu_disable,
+	.vcpu_create = svm_vcpu_create,
+	.vcpu_destroy = svm_vcpu_destroy,
+	.load = svm_load,
+	.put = svm_put,
+	.enter = svm_vcpu_enter,
+	.irq_window = svm_irq_window,
+	.step = svm_step,
+	.flush = svm_flush,
+	.get_cr = svm_get_cr,
+	.get_efer = svm_get_efer,
+	.get_sregs = svm_get_sregs,
+	.set_sregs = svm_set_sregs,
+	.get_msr = svm_get_msr,
+	.set_msr = svm_set_msr,
+};

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* What the files of this room share; nobody outside includes it. */
+#ifndef VMM_SVM_H
+#define VMM_SVM_H
+
+#include "vmm.h"
+#include "svm/vmcb.h"
+
+struct svm_vcpu {
+	struct vmcb *vmcb;
+	u64 vmcb_pa;
+	u64 asid_gen;		/* svm_cpu.asid_gen the ASID is of; 0: needs one */
+	bool dr_resident;	/* the guest's DR0..3 are in the CPU */
+	bool step;		/* TF is ours for one instruction */
+	bool step_iret;		/* ... and that one is IRET, which loads TF */
+	bool guest_tf;		/* what TF was */
+	bool iret_seen;		/* IRET is about to end the NMI handler */
+	u64 iret_rip;
+};
+
+struct svm_cpu {
+	struct page *hsave;	/* VM_HSAVE_PA: the CPU's own */
+	struct page *host;	/* VMSAVE area for the host's half */
+	u64 asid_gen;
+	u32 asid_next;
+	u32 asid_max;
+	bool enabled;
+	u64 last;		/* serial of the VM whose branch history is here */
+};
+
+DECLARE_PER_CPU(struct svm_cpu, svm_cpus);
+
+static inline struct svm_vcpu *to_svm(struct vmm_vcpu *vcpu)
+{
+	return vcpu->arch;
+}
+
+/* enter.S */
+asmlinkage void svm_enter(u64 *gpr, u64 vmcb_pa, u64 host_pa);
+
+/* run.c */
+void svm_vcpu_enter(struct vmm_vcpu *vcpu);
+void svm_irq_window(struct vmm_vcpu *vcpu, bool on);
+void svm_step(struct vmm_vcpu *vcpu);
+
+/* state.c */
+u64 svm_get_cr(struct vmm_vcpu *vcpu, int n);
+u64 svm_get_efer(struct vmm_vcpu *vcpu);
+void svm_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
+void svm_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
+int svm_get_msr(struct vmm_vcpu *vcpu, u32 index, u64 *value);
+int svm_set_msr(struct vmm_vcpu *vcpu, u32 index, u64 value);
+
+#endif

@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The vCPU fd: run, state, CPUID, inject, kick; mmap of the run page. */
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "vmm.h"
+
+static_assert(sizeof(struct vmm_regs) == 144);
+static_assert(sizeof(struct vmm_sregs) == 208);
+static_assert(sizeof(struct vmm_events) == 32);
+static_assert(sizeof(struct vmm_run) <= PAGE_SIZE);
+static_assert(sizeof(struct vmm_info) == 72);
+static_assert(sizeof(struct vmm_map) == 32);
+static_assert(sizeof(struct vmm_cpuid_entry) == 32);
+static_assert(sizeof(struct vmm_apic) == 272);
+static_assert(sizeof(struct vmm_xsave) == 4096);
+
+static long get_state(struct vmm_vcpu *vcpu, void __user *p)
+{
+	struct vmm_state *st;
+	long r;
+
+	st = kzalloc(sizeof(*st), GFP_KERNEL_ACCOUNT);
+	if (!st)
+		return -ENOMEM;
+	r = -EFAULT;
+	if (copy_from_user(st, p, offsetof(struct vmm_state, regs)))
+		goto out;
+	r = vmm_state_get(vcpu, st);
+	if (!r && copy_to_user(p, st, sizeof(*st)))
+		r = -EFAULT;
+out:
+	kfree(st);
+	return r;
+}
+
+static long set_state(struct vmm_vcpu *vcpu, void __user *p)
+{
+	struct vmm_state *st = memdup_user(p, sizeof(*st));
+	long r;
+
+	if (IS_ERR(st))
+		return PTR_ERR(st);
+	r = vmm_state_set(vcpu, st);
+	kfree(st);
+	return r;
+}
+
+static long set_cpuid(struct vmm_vcpu *vcpu, void __user *p)
+{
+	struct vmm_cpuid_entry *e;
+	struct vmm_cpuid c;
+	int r;
+
+	if (copy_from_user(&c, p, sizeof(c)))
+		return -EFAULT;
+	if (c.pad || !c.count)
+		return -EINVAL;
+	if (c.count > VMM_MAX_CPUID)
+		return -E2BIG;
+	e = memdup_user(u64_to_user_ptr(c.entries), c.count * sizeof(*e));
+	if (IS_ERR(e))
+		return PTR_ERR(e);
+	r = vmm_cpuid_set(vcpu, e, c.count);	/* keeps e if it takes it */
+	if (r)
+		kfree(e);
+	return r;
+}
+
+static long inject(struct vmm_vcpu *vcpu, void __user *p)
+{
+	struct vmm_inject in;
+	struct vmm_events ev = {};
+
+	if (copy_from_user(&in, p, sizeof(in)))
+		return -EFAULT;
+	ev.type = in.type;
+	ev.vector = in.vector;
+	ev.has_error = in.has_error;
+	ev.error = in.error;
+	if (in.pad || in.type != VMM_EVENT_EXCEPTION || vmm_events_check(&ev))
+		return -EINVAL;
+	if (vcpu->ev.type)
+		return -EBUSY;
+	vmm_queue_exception(vcpu, in.vector, in.has_error, in.error);
+	return 0;
+}
+
+/* any thread may inject an NMI: it is not for this instant but for soon */
+static bool is_nmi(const void __user *p)
+{
+	struct vmm_inject in;
+
+	return !copy_from_user(&in, p, sizeof(in)) && in.type == VMM_EVENT_NMI &&
+	       !in.vector && !in.has_error && !in.error && !in.pad;
+}
+
+static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct vmm_vcpu *vcpu = file->private_data;
+	void __user *p = (void __user *)arg;
+	long r;
+
+	if (current->mm != vcpu->vm->mm)
+		return -EIO;
+	/* these need no turn of their own: another thread may be in RUN */
+	if (cmd == VMM_KICK) {
+		if (arg)
+			return -EINVAL;
+		vmm_request(vcpu, REQ_KICK);
+		return 0;
+	}
+	if (cmd == VMM_INJECT && is_nmi(p)) {
+		vmm_request(vcpu, REQ_NMI);
+		return 0;
+	}
+
+	if (mutex_lock_killable(&vcpu->lock))
+		return -EINTR;
+	switch (cmd) {
+	case VMM_RUN:
+		r = arg ? -EINVAL : vmm_run(vcpu);
+		break;
+	case VMM_GET_STATE:
+		r = get_state(vcpu, p);
+		break;
+	case VMM_SET_STATE:
+		r = set_state(vcpu, p);
+		break;
+	case VMM_SET_CPUID:
+		r = set_cpuid(vcpu, p);
+		break;
+	case VMM_INJECT:
+		r = inject(vcpu, p);
+		break;
+	default:
+		r = -ENOTTY;
+	}
+	mutex_unlock(&vcpu->lock);
+	return r;
+}
+
+static int vcpu_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct vmm_vcpu *vcpu = file->private_data;
+
+	if (vma->vm_pgoff || vma_pages(vma) != 1 || !(vma->vm_flags & VM_SHARED))
+		return -EINVAL;
+	/* the page has its own reference: it outlives the fd while mapped */
+	return vm_insert_page(vma, vma->vm_start, virt_to_page(vcpu->run));
+}
+
+static int vcpu_fd_release(struct inode *inode, struct file *file)
+{
+	struct vmm_vcpu *vcpu = file->private_data;
+
+	vmm_vm_put(vcpu->vm);
+	return 0;
+}
+
+static const struct file_operations vcpu_fops = {
+	.owner = THIS_MODULE,
+	.release = vcpu_fd_release,
+	.unlocked_ioctl = vcpu_ioctl,
+	.mmap = vcpu_mmap,
+	.llseek = noop_llseek,
+};
+
+/* the IPI itself is all that is wanted: it ends the guest's turn */
+static void kick_ipi(void *unused)
+{
+}
+
+void vmm_vcpu_free(struct vmm_vcpu *vcpu)
+{
+	vmm_lapic_destroy(vcpu);
+	if (vcpu->arch)
+		vmm_ops->vcpu_destroy(vcpu);
+	vmm_fpu_destroy(vcpu);
+	kfree(vcpu->cpuid);
+	free_page((unsigned long)vcpu->run);
+	kfree(vcpu);
+}
+
+static struct vmm_vcpu *vcpu_alloc(struct vmm_vm *vm, u32 id)
+{
+	struct vmm_vcpu *vcpu = kzalloc(sizeof(*vcpu), GFP_KERNEL_ACCOUNT);
+
+	if (!vcpu)
+		return NULL;
+	vcpu->vm = vm;
+	vcpu->id = id;
+	vcpu->cpu = -1;
+	mutex_init(&vcpu->lock);
+	init_waitqueue_head(&vcpu->wq);
+	INIT_CSD(&vcpu->csd, kick_ipi, NULL);
+	vmm_lapic_init(vcpu);
+	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+	if (!vcpu->run || vmm_fpu_create(vcpu) || vmm_ops->vcpu_create(vcpu)) {
+		vmm_vcpu_free(vcpu);
+		return NULL;
+	}
+	/* the guest's TSC starts at 0 on all of them, with the VM's clock */
+	vcpu->tsc_offset = -vm->clock_tsc;
+	vmm_vcpu_reset(vcpu, false);
+	return vcpu;
+}
+
+int vmm_vcpu_create(struct vmm_vm *vm, u32 id)
+{
+	struct vmm_vcpu *vcpu;
+	int fd;
+
+	mutex_lock(&vm->lock);
+	fd = -EEXIST;
+	if (vm->vcpus[id])
+		goto out;
+	fd = -ENOMEM;
+	vcpu = vcpu_alloc(vm, id);
+	if (!vcpu)
+		goto out;
+	/*
+	 * The object is complete before it has an fd (CVE-2019-6974), and IPIs
+	 * find it only once it has one. A close() that comes in between drops
+	 * a VM reference, not the vCPU: that goes with the VM.
+	 */
+	vmm_vm_get(vm);
+	fd = anon_inode_getfd("vmm-vcpu", &vcpu_fops, vcpu, O_RDWR | O_CLOEXEC);
+	if (fd < 0) {
+		vmm_vm_put(vm);
+		vmm_vcpu_free(vcpu);
+		goto out;
+	}
+	rcu_assign_pointer(vm->vcpus[id], vcpu);
+	vm->nvcpus++;
+out:
+	mutex_unlock(&vm->lock);
+	return fd;
+}

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The VM fd: memory, MSIs, the clock, and the way to vCPUs. */
+#include <linux/anon_inodes.h>
+#include <linux/fs.h>
+#include <linux/module.h>
+#include <linux/nospec.h>
+#include <linux/sched/mm.h>
+#include <linux/slab.h>
+#include <linux/uaccess.h>
+
+#include "vmm.h"
+
+static atomic64_t vm_serial;
+
+void vmm_vm_get(struct vmm_vm *vm)
+{
+	kref_get(&vm->ref);
+}
+
+static void vm_release(struct kref *ref)
+{
+	struct vmm_vm *vm = container_of(ref, struct vmm_vm, ref);
+	int i;
+
+	for (i = 0; i < VMM_MAX_VCPUS; i++)
+		if (vm->vcpus[i])
+			vmm_vcpu_free(rcu_dereference_raw(vm->vcpus[i]));
+	vmm_mem_destroy(vm);
+	mmdrop(vm->mm);
+	kfree(vm);
+}
+
+void vmm_vm_put(struct vmm_vm *vm)
+{
+	kref_put(&vm->ref, vm_release);
+}
+
+/* vCPUs stay until the VM goes, so a published one may be used freely */
+struct vmm_vcpu *vmm_vm_vcpu(struct vmm_vm *vm, u32 id)
+{
+	if (id >= VMM_MAX_VCPUS)
+		return NULL;
+	return rcu_dereference_raw(vm->vcpus[array_index_nospec(id, VMM_MAX_VCPUS)]);
+}
+
+static long change_map(struct vmm_vm *vm, void __user *p,
+		       int (*change)(struct vmm_vm *vm, const struct vmm_map *m))
+{
+	struct vmm_map m;
+
+	if (copy_from_user(&m, p, sizeof(m)))
+		return -EFAULT;
+	return change(vm, &m);
+}
+
+static long send_msi(struct vmm_vm *vm, void __user *p)
+{
+	struct vmm_msi m;
+
+	if (copy_from_user(&m, p, sizeof(m)))
+		return -EFAULT;
+	if (m.pad)
+		return -EINVAL;
+	return vmm_lapic_msi(vm, m.address, m.data);
+}
+
+static long get_clock(struct vmm_vm *vm, void __user *p)
+{
+	struct vmm_clock c = { .ns = vmm_clock_ns(vm) };
+
+	return copy_to_user(p, &c, sizeof(c)) ? -EFAULT : 0;
+}
+
+static long set_clock(struct vmm_vm *vm, void __user *p)
+{
+	struct vmm_clock c;
+
+	if (copy_from_user(&c, p, sizeof(c)))
+		return -EFAULT;
+	if (c.reserved[0] || c.reserved[1] || c.reserved[2] || c.ns >> 63)
+		return -EINVAL;
+	vmm_clock_set(vm, c.ns);
+	return 0;
+}
+
+static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct vmm_vm *vm = file->private_data;
+	void __user *p = (void __user *)arg;
+
+	if (current->mm != vm->mm)
+		return -EIO;
+	switch (cmd) {
+	case VMM_CREATE_VCPU:
+		return arg < VMM_MAX_VCPUS ? vmm_vcpu_create(vm, arg) : -EINVAL;
+	case VMM_MAP:
+		return change_map(vm, p, vmm_mem_map);
+	case VMM_UNMAP:
+		return change_map(vm, p, vmm_mem_unmap);
+	case VMM_PROTECT:
+		return change_map(vm, p, vmm_mem_protect);
+	case VMM_SEND_MSI:
+		return send_msi(vm, p);
+	case VMM_GET_CLOCK:
+		return get_clock(vm, p);
+	case VMM_SET_CLOCK:
+		return set_clock(vm, p);
+	}
+	return -ENOTTY;
+}
+
+static int vm_fd_release(struct inode *inode, struct file *file)
+{
+	vmm_vm_put(file->private_data);
+	return 0;
+}
+
+static const struct file_operations vm_fops = {
+	.owner = THIS_MODULE,
+	.release = vm_fd_release,
+	.unlocked_ioctl = vm_ioctl,
+	.llseek = noop_llseek,
+};
+
+int vmm_vm_create(void)
+{
+	struct vmm_vm *vm = kzalloc(sizeof(*vm), GFP_KERNEL_ACCOUNT);
+	int r;
+
+	if (!vm)
+		return -ENOMEM;
+	kref_init(&vm->ref);
+	mutex_init(&vm->lock);
+	vm->serial = atomic64_inc_return(&vm_serial);
+	vm->mm = current->mm;
+	mmgrab(vm->mm);
+	vmm_clock_set(vm, 0);
+	r = vmm_mem_create(vm);
+	if (r) {
+		mmdrop(vm->mm);
+		kfree(vm);
+		return r;
+	}
+	/* complete before the fd can be used (CVE-2019-6974) */
+	r = anon_inode_getfd("vmm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
+	if (r < 0)
+		vmm_vm_put(vm);
+	return r;
+}
