@@ -114,6 +114,24 @@ int vmm_lapic_pending(struct vmm_vcpu *vcpu)
 	return irr;
 }
 
+/*
+ * The guest lowers TPR by CR8 without an exit: where only TPR stands between it
+ * and an interrupt, that write has to be seen.
+ */
+int vmm_lapic_held(struct vmm_vcpu *vcpu)
+{
+	struct vmm_lapic *apic = &vcpu->apic;
+	int irr, isr;
+
+	if (!READ_ONCE(apic->irr_pending))
+		return -1;
+	irr = highest(apic, LAPIC_IRR);
+	isr = highest(apic, LAPIC_ISR);
+	if (irr < 0 || (isr >= 0 && irr >> 4 <= isr >> 4))
+		return -1;
+	return (u32)irr >> 4 <= lapic_reg(apic, LAPIC_TPR) >> 4 ? irr : -1;
+}
+
 bool vmm_lapic_wakes(struct vmm_vcpu *vcpu)
 {
 	return vmm_lapic_pending(vcpu) >= 0;

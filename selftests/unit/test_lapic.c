@@ -554,7 +554,9 @@ static void test_software_disable(void **state)
 static void test_priority(void **state)
 {
 	u32 tpr, isr, irr;
+	bool held;
 
+	(void)state;
 	enable(c1);
 	for (tpr = 0; tpr < 0x100; tpr += 7) {
 		for (isr = 0; isr < 0x100; isr += 9) {
@@ -577,6 +579,9 @@ static void test_priority(void **state)
 				assert_int_equal(vmm_lapic_pending(c1),
 						 irr >> 4 > ppr >> 4 ? (int)irr : -1);
 				assert_int_equal(vmm_lapic_wakes(c1), irr >> 4 > ppr >> 4);
+				held = irr >> 4 <= tpr >> 4 &&
+				       (isr < 16 || irr >> 4 > isr >> 4);
+				assert_int_equal(vmm_lapic_held(c1), held ? (int)irr : -1);
 			}
 		}
 	}
