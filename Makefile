@@ -142,17 +142,25 @@ check: all image
 check-unit: $(unit_tests)
 	@scripts/run-selftests $^
 
+# These two run in the emulated host; called elsewhere, they start it first.
 ifneq ($(in_lab),)
+module = $(B)/kmod-$(shell uname -r | cut -d. -f1,2)/vmm.ko
+
 check-kernel:
-	@series=$$(uname -r | cut -d. -f1,2) && scripts/run-selftests \
-		--module $(B)/kmod-$$series/vmm.ko $(selftest_tests)
+	@scripts/run-selftests --module $(module) $(selftest_tests)
+
+check-e2e:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
+		--timeout $(E2E_TIMEOUT) "selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT"
 else
+lab = scripts/lab --kernel $(KERNEL) --smp 2
+
 check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
-	scripts/lab --kernel $(KERNEL) --smp 2 --timeout $(KERNEL_TIMEOUT) -- $(MAKE) --no-print-directory check-kernel
-endif
+	$(lab) --timeout $(KERNEL_TIMEOUT) -- make check-kernel
 
 check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd image
-	@scripts/run-selftests --timeout $(E2E_TIMEOUT) $(sort $(wildcard selftests/e2e/test_*))
+	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e
+endif
 
 bench: kmod vmmd image guests
 	scripts/bench
