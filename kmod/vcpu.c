@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* The vCPU fd: run, state, CPUID, inject, kick; mmap of the run page. */
 #include <linux/anon_inodes.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/module.h>
@@ -213,6 +214,7 @@ static struct vmm_vcpu *vcpu_alloc(struct vmm_vm *vm, u32 id)
 int vmm_vcpu_create(struct vmm_vm *vm, u32 id)
 {
 	struct vmm_vcpu *vcpu;
+	struct file *file;
 	int fd;
 
 	mutex_lock(&vm->lock);
@@ -223,20 +225,28 @@ int vmm_vcpu_create(struct vmm_vm *vm, u32 id)
 	vcpu = vcpu_alloc(vm, id);
 	if (!vcpu)
 		goto out;
-	/*
-	 * The object is complete before it has an fd (CVE-2019-6974), and IPIs
-	 * find it only once it has one. A close() that comes in between drops
-	 * a VM reference, not the vCPU: that goes with the VM.
-	 */
-	vmm_vm_get(vm);
-	fd = anon_inode_getfd("vmm-vcpu", &vcpu_fops, vcpu, O_RDWR | O_CLOEXEC);
-	if (fd < 0) {
-		vmm_vm_put(vm);
-		vmm_vcpu_free(vcpu);
-		goto out;
+	fd = get_unused_fd_flags(O_CLOEXEC);
+	if (fd < 0)
+		goto err_free;
+	file = anon_inode_getfile("vmm-vcpu", &vcpu_fops, vcpu, O_RDWR);
+	if (IS_ERR(file)) {
+		put_unused_fd(fd);
+		fd = PTR_ERR(file);
+		goto err_free;
 	}
+	vmm_vm_get(vm);
+	/*
+	 * The object is complete and where IPIs and TLB flushes look for it before
+	 * anybody can RUN it by guessing its fd (CVE-2019-6974). A close() that
+	 * comes at once drops a VM reference, not the vCPU: that goes with the VM.
+	 */
 	rcu_assign_pointer(vm->vcpus[id], vcpu);
 	vm->nvcpus++;
+	fd_install(fd, file);
+	goto out;
+
+err_free:
+	vmm_vcpu_free(vcpu);
 out:
 	mutex_unlock(&vm->lock);
 	return fd;

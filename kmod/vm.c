@@ -22,10 +22,11 @@ static void vm_release(struct kref *ref)
 	struct vmm_vm *vm = container_of(ref, struct vmm_vm, ref);
 	int i;
 
+	/* first: until then an MMU notifier may look at the vCPUs */
+	vmm_mem_destroy(vm);
 	for (i = 0; i < VMM_MAX_VCPUS; i++)
 		if (vm->vcpus[i])
 			vmm_vcpu_free(rcu_dereference_raw(vm->vcpus[i]));
-	vmm_mem_destroy(vm);
 	mmdrop(vm->mm);
 	kfree(vm);
 }
