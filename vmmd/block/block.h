@@ -26,13 +26,20 @@ struct block_req {
 	enum block_op op;
 	uint64_t offset;	/* bytes */
 	uint64_t len;		/* bytes */
-	struct iovec *iov;	/* read, write: sums to len */
+	struct iovec *iov;	/* read, write: sums to len; consumed */
 	unsigned int niov;
+	bool may_unmap;		/* write zeroes: the range may be deallocated */
 	/* result: 0, or -errno. Short transfers are continued or -EIO. */
 	void (*done)(struct block_req *req, int result);
 	void *owner;
 	/* block.c's own */
-	uint64_t progress;
+	uint64_t progress;	/* bytes done */
+	void *bounce;
+	uint64_t bounce_start;	/* offset of the bounce buffer's first byte */
+	uint32_t bounce_len;
+	uint8_t stage;
+	uint8_t retries;
+	int res;
 	struct block_req *next;
 };
 
@@ -55,7 +62,11 @@ bool block_read_only(const struct block *b);
 bool block_can_discard(const struct block *b);
 /* O_DIRECT: alignment wanted of offset, length and memory, bytes; else 1 */
 unsigned int block_align(const struct block *b);
+/* never calls done from inside */
 void block_submit(struct block *b, struct block_req *req);
+/* requests between the two reach the host in one system call */
+void block_plug(struct block *b);
+void block_unplug(struct block *b);
 void block_drain(struct block *b);	/* until nothing is in flight */
 
 #endif

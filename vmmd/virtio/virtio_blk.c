@@ -1,0 +1,375 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * virtio block device (virtio 1.2, 5.2). A request is parsed and handed to
+ * block.h in the thread of the vCPU that rang; it is answered in the loop's.
+ * A failed request is an I/O error to the guest and a line on stderr.
+ */
+#include <errno.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_ids.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "block/block.h"
+#include "iov.h"
+#include "loop.h"
+#include "virtio/virtio_blk.h"
+#include "virtio/virtio_pci.h"
+
+#define BLK_SECTOR	512
+#define BLK_QUEUE	VQ_SIZE_MAX
+#define BLK_SEG_MAX	(BLK_QUEUE - 2)		/* header and status */
+#define BLK_SIZE_MAX	(1024 * 1024U)		/* bytes of a segment */
+#define BLK_DATA_MAX	((uint64_t)BLK_SEG_MAX * BLK_SIZE_MAX)
+#define BLK_RANGE_MAX	(256 * 1024 * 1024U / BLK_SECTOR) /* to discard, zero */
+
+struct virtio_blk;
+
+struct blk_request {
+	struct block_req io;
+	struct virtio_blk *blk;
+	uint32_t type;
+	uint32_t written;		/* what the used ring says, bytes */
+	uint8_t *status;		/* in guest memory */
+	struct vq_chain chain;
+	struct blk_request *next;	/* free list */
+};
+
+struct virtio_blk {
+	struct virtio_dev vdev;
+	struct block *block;
+	struct virtio_blk_config config;
+	struct loop_timer *more;	/* the queue held more than one batch */
+	struct blk_request *free;
+	struct blk_request request[BLK_QUEUE];
+};
+
+/* ---- answers -------------------------------------------------------------- */
+
+static void blk_release(struct blk_request *r)
+{
+	struct virtio_blk *blk = r->blk;
+
+	vq_push(&blk->vdev.vq[0], r->chain.head, r->written);
+	r->next = blk->free;
+	blk->free = r;
+}
+
+static void blk_answer(struct blk_request *r, uint8_t status)
+{
+	*r->status = status;
+	blk_release(r);
+}
+
+static const char *blk_name(const struct blk_request *r)
+{
+	switch (r->type) {
+	case VIRTIO_BLK_T_IN:
+		return "read";
+	case VIRTIO_BLK_T_OUT:
+		return "write";
+	case VIRTIO_BLK_T_FLUSH:
+		return "flush";
+	case VIRTIO_BLK_T_DISCARD:
+		return "discard";
+	}
+	return "write of zeroes";
+}
+
+static void blk_report(struct blk_request *r, int error)
+{
+	virtio_report(&r->blk->vdev,
+		      "%s of %llu bytes at %llu failed: %s; the guest got an I/O error%s",
+		      blk_name(r), (unsigned long long)r->io.len,
+		      (unsigned long long)r->io.offset, strerror(error),
+		      error == ENOSPC || error == EDQUOT ?
+		      ", make room on the host's file system" : "");
+}
+
+static void blk_done(struct block_req *io, int result)
+{
+	struct blk_request *r = io->owner;
+	struct virtio_blk *blk = r->blk;
+	uint8_t status = VIRTIO_BLK_S_OK;
+
+	/* 5.2.6.2: a driver that cannot flush gets writes through */
+	if (!result && io->op == BLOCK_WRITE &&
+	    !virtio_has_feature(&blk->vdev, VIRTIO_BLK_F_FLUSH)) {
+		io->op = BLOCK_FLUSH;
+		block_submit(blk->block, io);
+		return;
+	}
+	if (result == -EOPNOTSUPP) {
+		status = VIRTIO_BLK_S_UNSUPP;
+	} else if (result) {
+		blk_report(r, -result);
+		status = VIRTIO_BLK_S_IOERR;
+	}
+	blk_answer(r, status);
+	virtio_signal(&blk->vdev, 0);
+}
+
+/* ---- requests ------------------------------------------------------------- */
+
+static void blk_submit(struct blk_request *r, enum block_op op)
+{
+	r->io.op = op;
+	block_submit(r->blk->block, &r->io);
+}
+
+/* is [sector, + len bytes) on the disk */
+static bool blk_in_range(const struct virtio_blk *blk, uint64_t sector,
+			 uint64_t len)
+{
+	uint64_t sectors = len / BLK_SECTOR;
+
+	return sector <= blk->config.capacity &&
+	       sectors <= blk->config.capacity - sector;
+}
+
+static void blk_transfer(struct blk_request *r, uint64_t sector, bool write)
+{
+	struct vq_chain *c = &r->chain;
+	uint64_t len = write ? c->out_len : c->in_len;
+
+	if (!len || len % BLK_SECTOR || len > BLK_DATA_MAX ||
+	    !blk_in_range(r->blk, sector, len) ||
+	    (write && block_read_only(r->blk->block))) {
+		blk_answer(r, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	r->io.offset = sector * BLK_SECTOR;
+	r->io.len = len;
+	r->io.iov = write ? c->out : c->in;
+	r->io.niov = write ? c->nout : c->nin;
+	if (!write)
+		r->written += len;
+	blk_submit(r, write ? BLOCK_WRITE : BLOCK_READ);
+}
+
+/* discard and write zeroes: one range, as max_*_seg promises */
+static void blk_range(struct blk_request *r, bool discard)
+{
+	struct virtio_blk_discard_write_zeroes range;
+	struct vq_chain *c = &r->chain;
+	uint32_t allowed = discard ? 0 : VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+
+	if (c->out_len != sizeof(range) ||
+	    !virtio_has_feature(&r->blk->vdev, discard ? VIRTIO_BLK_F_DISCARD :
+				VIRTIO_BLK_F_WRITE_ZEROES)) {
+		blk_answer(r, VIRTIO_BLK_S_UNSUPP);
+		return;
+	}
+	iov_read(c->out, c->nout, 0, &range, sizeof(range));
+	if (range.flags & ~allowed) {
+		blk_answer(r, VIRTIO_BLK_S_UNSUPP);
+		return;
+	}
+	r->io.offset = range.sector * BLK_SECTOR;
+	r->io.len = (uint64_t)range.num_sectors * BLK_SECTOR;
+	if (!r->io.len || range.num_sectors > BLK_RANGE_MAX ||
+	    !blk_in_range(r->blk, range.sector, r->io.len)) {
+		blk_answer(r, VIRTIO_BLK_S_IOERR);
+		return;
+	}
+	r->io.may_unmap = range.flags & VIRTIO_BLK_WRITE_ZEROES_FLAG_UNMAP;
+	blk_submit(r, discard ? BLOCK_DISCARD : BLOCK_WRITE_ZEROES);
+}
+
+static void blk_get_id(struct blk_request *r)
+{
+	char id[VIRTIO_BLK_ID_BYTES] = { 0 };
+
+	snprintf(id, sizeof(id), "vmm-disk-%02x", r->blk->vdev.pci.devfn);
+	r->written += iov_write(r->chain.in, r->chain.nin, 0, id, sizeof(id));
+	blk_answer(r, VIRTIO_BLK_S_OK);
+}
+
+/* 5.2.6: a header, data, and a status byte at the very end */
+static bool blk_parse(struct blk_request *r, struct virtio_blk_outhdr *hdr)
+{
+	struct vq_chain *c = &r->chain;
+
+	r->status = iov_last_byte(c->in, c->nin);
+	if (c->out_len < sizeof(*hdr) || !r->status) {
+		virtio_fail(&r->blk->vdev,
+			    "a request without %s; the device stops until the guest resets it",
+			    r->status ? "header" : "status byte");
+		return false;
+	}
+	iov_read(c->out, c->nout, 0, hdr, sizeof(*hdr));
+	iov_drop_front(&c->out, &c->nout, sizeof(*hdr));
+	iov_drop_back(c->in, &c->nin, 1);
+	c->out_len -= sizeof(*hdr);
+	c->in_len -= 1;
+	return true;
+}
+
+static void blk_handle(struct blk_request *r)
+{
+	struct virtio_blk_outhdr hdr;
+
+	if (!blk_parse(r, &hdr)) {
+		blk_release(r);
+		return;
+	}
+	r->io.offset = 0;
+	r->io.len = 0;
+	r->type = hdr.type;
+	r->written = 1;
+	switch (hdr.type) {
+	case VIRTIO_BLK_T_IN:
+	case VIRTIO_BLK_T_OUT:
+		blk_transfer(r, hdr.sector, hdr.type == VIRTIO_BLK_T_OUT);
+		break;
+	case VIRTIO_BLK_T_FLUSH:
+		blk_submit(r, BLOCK_FLUSH);
+		break;
+	case VIRTIO_BLK_T_GET_ID:
+		blk_get_id(r);
+		break;
+	case VIRTIO_BLK_T_DISCARD:
+	case VIRTIO_BLK_T_WRITE_ZEROES:
+		blk_range(r, hdr.type == VIRTIO_BLK_T_DISCARD);
+		break;
+	default:
+		blk_answer(r, VIRTIO_BLK_S_UNSUPP);
+	}
+}
+
+/* one batch is a queue's worth: a guest that refills it cannot keep us here */
+static bool blk_batch(struct virtio_blk *blk)
+{
+	struct blk_request *r;
+	unsigned int n;
+
+	for (n = 0; n < BLK_QUEUE; n++) {
+		r = blk->free;
+		if (!r || virtio_pop(&blk->vdev, 0, &r->chain) <= 0)
+			return false;
+		blk->free = r->next;
+		blk_handle(r);
+	}
+	return true;
+}
+
+static void blk_notify(void *owner, unsigned int q)
+{
+	struct virtio_blk *blk = owner;
+	struct virtqueue *vq = &blk->vdev.vq[q];
+	bool more;
+
+	vq_refuse_notify(vq);
+	block_plug(blk->block);
+	more = blk_batch(blk) || vq_want_notify(vq, vq->last_avail);
+	block_unplug(blk->block);
+	/* some may have been answered at once */
+	virtio_signal(&blk->vdev, q);
+	if (more && virtio_running(&blk->vdev))
+		loop_timer_arm(blk->more, loop_now());
+}
+
+static void blk_more(void *owner)
+{
+	blk_notify(owner, 0);
+}
+
+static void blk_quiesce(void *owner)
+{
+	struct virtio_blk *blk = owner;
+
+	block_drain(blk->block);
+	loop_timer_cancel(blk->more);
+}
+
+static void blk_free(void *owner)
+{
+	struct virtio_blk *blk = owner;
+
+	loop_timer_free(blk->more);
+	free(blk);
+}
+
+static const struct virtio_ops blk_ops = {
+	.notify = blk_notify,
+	.quiesce = blk_quiesce,
+	.free = blk_free,
+};
+
+/* ---- making one ----------------------------------------------------------- */
+
+static uint64_t blk_features(const struct block *block)
+{
+	uint64_t f = 1ULL << VIRTIO_BLK_F_SIZE_MAX | 1ULL << VIRTIO_BLK_F_SEG_MAX |
+		1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_TOPOLOGY |
+		1ULL << VIRTIO_BLK_F_FLUSH;
+
+	if (block_read_only(block))
+		return f | 1ULL << VIRTIO_BLK_F_RO;
+	f |= 1ULL << VIRTIO_BLK_F_WRITE_ZEROES;
+	if (block_can_discard(block))
+		f |= 1ULL << VIRTIO_BLK_F_DISCARD;
+	return f;
+}
+
+static void blk_fill_config(struct virtio_blk *blk)
+{
+	struct virtio_blk_config *c = &blk->config;
+	unsigned int physical = block_align(blk->block);
+
+	c->capacity = block_size(blk->block) / BLK_SECTOR;
+	c->size_max = BLK_SIZE_MAX;
+	c->seg_max = BLK_SEG_MAX;
+	/* always 512, which is all that SeaBIOS boots from */
+	c->blk_size = BLK_SECTOR;
+	if (physical < 4096)
+		physical = 4096;
+	c->physical_block_exp = __builtin_ctz(physical / BLK_SECTOR);
+	c->min_io_size = physical / BLK_SECTOR;
+	c->max_discard_sectors = BLK_RANGE_MAX;
+	c->max_discard_seg = 1;
+	c->discard_sector_alignment = physical / BLK_SECTOR;
+	c->max_write_zeroes_sectors = BLK_RANGE_MAX;
+	c->max_write_zeroes_seg = 1;
+	c->write_zeroes_may_unmap = 1;
+}
+
+int virtio_blk_new(struct dev_env *env, struct pci_bus *bus,
+		   struct block *block)
+{
+	struct virtio_blk *blk = calloc(1, sizeof(*blk));
+	unsigned int i;
+
+	if (!blk)
+		return -ENOMEM;
+	blk->more = loop_timer_new(env->loop, blk_more, blk);
+	if (!blk->more) {
+		free(blk);
+		return -ENOMEM;
+	}
+	blk->block = block;
+	for (i = 0; i < BLK_QUEUE; i++) {
+		struct blk_request *r = &blk->request[i];
+
+		r->blk = blk;
+		r->io.done = blk_done;
+		r->io.owner = r;
+		r->next = i + 1 < BLK_QUEUE ? r + 1 : NULL;
+	}
+	blk->free = &blk->request[0];
+	blk_fill_config(blk);
+	blk->vdev = (struct virtio_dev){
+		.name = "virtio-blk",
+		.id = VIRTIO_ID_BLOCK,
+		.class_code = 0x010000,		/* SCSI storage controller */
+		.features = blk_features(block),
+		.config = &blk->config,
+		.config_len = sizeof(blk->config),
+		.nqueues = 1,
+		.queue_size = BLK_QUEUE,
+		.ops = &blk_ops,
+		.owner = blk,
+	};
+	return virtio_pci_new(&blk->vdev, env, bus);
+}

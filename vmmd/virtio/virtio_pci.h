@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A virtio device behind the modern PCI transport (virtio 1.2, 4.1). A device
+ * embeds struct virtio_dev, fills in the upper part and calls
+ * virtio_pci_new(). The transport owns the registers, the queues and the
+ * snapshot; the device sees queues and its own config struct.
+ */
+#ifndef VMMD_VIRTIO_PCI_H
+#define VMMD_VIRTIO_PCI_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "dev.h"
+#include "pci/pci.h"
+#include "virtio/virtqueue.h"
+
+#define VIRTIO_QUEUES_MAX	4
+
+struct virtio_dev;
+
+struct virtio_ops {
+	/*
+	 * Buffers were made available in queue q (or may have been: it is
+	 * also called for each queue at DRIVER_OK and after a load). Bounded:
+	 * a device that does not finish goes on from a timer.
+	 */
+	void (*notify)(void *owner, unsigned int q);
+	/*
+	 * Finish or forget all that is in flight: on return no chain is out
+	 * and no completion will come. Before a reset and before a save.
+	 */
+	void (*quiesce)(void *owner);
+	void (*free)(void *owner);
+};
+
+struct virtio_dev {
+	/* filled in by the device */
+	const char *name;
+	uint16_t id;			/* VIRTIO_ID_* */
+	uint32_t class_code;		/* PCI class, 24 bits */
+	uint64_t features;		/* offered, besides the transport's */
+	const void *config;		/* device config space, or NULL */
+	uint32_t config_len;
+	unsigned int nqueues;
+	uint16_t queue_size;
+	const struct virtio_ops *ops;
+	void *owner;
+
+	/* the transport's */
+	struct dev_env *env;
+	struct pci_dev pci;
+	uint8_t cfg_cap;		/* offset of the PCI_CFG capability */
+	struct virtqueue vq[VIRTIO_QUEUES_MAX];
+	uint16_t vector[VIRTIO_QUEUES_MAX];
+	uint16_t config_vector;
+	uint64_t driver_features;
+	uint32_t device_feature_select;
+	uint32_t driver_feature_select;
+	uint16_t queue_select;
+	uint8_t status;
+	uint8_t isr;
+	uint8_t generation;
+	struct loop_timer *kick;	/* after a load: look at the queues */
+	unsigned int reports;		/* lines printed so far */
+};
+
+/* put it on the bus and register it with the machine; 0 or -errno */
+int virtio_pci_new(struct virtio_dev *vdev, struct dev_env *env,
+		   struct pci_bus *bus);
+
+bool virtio_has_feature(const struct virtio_dev *vdev, unsigned int bit);
+/* DRIVER_OK, not broken, and allowed to be bus master */
+bool virtio_running(const struct virtio_dev *vdev);
+
+/* vq_pop of a running device; a broken queue is reported */
+int virtio_pop(struct virtio_dev *vdev, unsigned int q, struct vq_chain *chain);
+/* interrupt the driver if it wants that */
+void virtio_signal(struct virtio_dev *vdev, unsigned int q);
+/* the driver broke a rule: NEEDS_RESET (2.1.2), with one line on stderr */
+void virtio_fail(struct virtio_dev *vdev, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* one line on stderr; bounded, since it is the guest that causes it */
+void virtio_report(struct virtio_dev *vdev, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+/* the device changed its config struct */
+void virtio_config_changed(struct virtio_dev *vdev);
+
+/* virtio_state.c: dev_ops of every virtio device */
+extern const struct dev_ops virtio_dev_ops;
+/* would FEATURES_OK be granted */
+bool virtio_features_ok(const struct virtio_dev *vdev, uint64_t features);
+/* the transport's part of a reset, without PCI config */
+void virtio_reset(struct virtio_dev *vdev);
+/* after a load: interrupt line and queues as the new state says */
+void virtio_resume(struct virtio_dev *vdev);
+
+#endif
