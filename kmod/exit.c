@@ -261,6 +261,7 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 
 	switch (f->kind) {
 	case FACT_NONE:
+	case FACT_TPR_WRITE:	/* choose_event sees to it */
 		return 1;
 	case FACT_STEP:
 		vcpu->ev.shadow = 0;

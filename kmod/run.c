@@ -8,6 +8,7 @@
  */
 #include <linux/sched/signal.h>
 #include <linux/interrupt.h>
+#include <linux/task_work.h>
 #include <asm/processor-flags.h>
 
 #include "vmm.h"
@@ -130,7 +131,6 @@ static int choose_event(struct vmm_vcpu *vcpu)
 	struct vmm_events *ev = &vcpu->ev;
 	int vector;
 
-	vcpu->stepping = false;
 	if (ev->type)
 		return 0;
 	if (ev->nmi_pending && !ev->nmi_blocked) {
@@ -143,7 +143,13 @@ static int choose_event(struct vmm_vcpu *vcpu)
 		ev->has_error = 0;
 		return 0;
 	}
+	/* what comes next may let an interrupt through that is held back now */
+	if (vcpu->fact.kind == FACT_TPR_WRITE) {
+		vmm_ops->watch_tpr(vcpu, false);
+		goto step;
+	}
 	vector = vmm_lapic_pending(vcpu);
+	vmm_ops->watch_tpr(vcpu, vector < 0 && vmm_lapic_held(vcpu) >= 0);
 	if (vector < 0 && !wants_extint(vcpu)) {
 		vmm_ops->irq_window(vcpu, false);
 		return 0;
@@ -167,9 +173,17 @@ static int choose_event(struct vmm_vcpu *vcpu)
 	ev->has_error = 0;
 	return 0;
 step:
-	vcpu->stepping = true;
 	vmm_ops->step(vcpu);
 	return 0;
+}
+
+/*
+ * Signals, and what the kernel has left to do before this thread is back in
+ * userspace. TIF_NOTIFY_RESUME itself is no sign: rseq sets it at every switch.
+ */
+static bool wanted_in_user(void)
+{
+	return signal_pending(current) || task_work_pending(current);
 }
 
 static bool work_for_host(void)
@@ -178,8 +192,7 @@ static bool work_for_host(void)
 	 * Newer kernels keep softirqs off, too, while the FPU is ours: those
 	 * that an interrupt raised want us to leave.
 	 */
-	return need_resched() || signal_pending(current) ||
-	       test_thread_flag(TIF_NOTIFY_RESUME) ||
+	return need_resched() || wanted_in_user() ||
 	       (in_softirq() && local_softirq_pending());
 }
 
@@ -347,7 +360,7 @@ static int prepare(struct vmm_vcpu *vcpu)
 		vmm_clock_update(vcpu);
 	if (take(vcpu, REQ_WALL))
 		vmm_clock_wall(vcpu);
-	if (signal_pending(current) || test_thread_flag(TIF_NOTIFY_RESUME))
+	if (wanted_in_user())
 		return -EINTR;
 	if (vcpu->ev.run_state == VMM_STOPPED) {
 		vmm_exit_to_user(vcpu, VMM_EXIT_SHUTDOWN);

@@ -52,6 +52,7 @@ enum vmm_fact_kind {
 	FACT_IO,		/* io */
 	FACT_NPF,		/* npf */
 	FACT_STEP,		/* one instruction ran, as asked */
+	FACT_TPR_WRITE,		/* CR8 is about to be written, as watched for */
 	FACT_EXCEPTION,		/* exc: give it back to the guest */
 	FACT_UNDEFINED,		/* an instruction guests may not have: #UD */
 	FACT_NOP,		/* skip it: WBINVD, INVD */
@@ -141,7 +142,6 @@ struct vmm_vcpu {
 	struct vmm_dregs dregs;		/* V */
 	u64 tsc_offset;			/* V  guest TSC = host TSC + this */
 	struct vmm_events ev;		/* V  type..error: deliver before all else */
-	bool stepping;			/* V  ops->step was asked for this entry */
 	bool window_wanted;		/* V  monitor waits to inject ExtINT */
 	struct vmm_fact fact;		/* V  the exit being handled */
 	struct {			/* V  the exit the monitor is to complete */
@@ -247,6 +247,8 @@ struct vmm_ops {
 	void (*enter)(struct vmm_vcpu *vcpu);
 	/* exit as soon as the guest could take an external interrupt */
 	void (*irq_window)(struct vmm_vcpu *vcpu, bool on);
+	/* exit before the guest writes CR8 */
+	void (*watch_tpr)(struct vmm_vcpu *vcpu, bool on);
 	/* run one instruction of the guest, then exit with FACT_STEP */
 	void (*step)(struct vmm_vcpu *vcpu);
 	void (*flush)(struct vmm_vcpu *vcpu);	/* guest TLB, before next entry */
@@ -422,6 +424,8 @@ void vmm_lapic_get(struct vmm_vcpu *vcpu, struct vmm_apic *a);
 int vmm_lapic_set(struct vmm_vcpu *vcpu, const struct vmm_apic *a);
 /* highest vector that may be delivered now given PPR, or -1 */
 int vmm_lapic_pending(struct vmm_vcpu *vcpu);
+/* highest vector that TPR alone holds back, or -1: watch the guest's CR8 */
+int vmm_lapic_held(struct vmm_vcpu *vcpu);
 /* anything in IRR above TPR ignored IF: would HLT wake */
 bool vmm_lapic_wakes(struct vmm_vcpu *vcpu);
 void vmm_lapic_ack(struct vmm_vcpu *vcpu, u8 vector);	/* IRR -> ISR */

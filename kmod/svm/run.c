@@ -28,6 +28,11 @@ void svm_irq_window(struct vmm_vcpu *vcpu, bool on)
 	}
 }
 
+void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on)
+{
+	to_svm(vcpu)->vmcb->intercept_cr = on ? INTERCEPT_CR8_WRITE : 0;
+}
+
 static void step_begin(struct vmm_vcpu *vcpu, bool iret)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
@@ -255,6 +260,9 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 	case EXIT_VINTR:
 		svm_irq_window(vcpu, false);
 		f->kind = FACT_NONE;
+		return;
+	case EXIT_WRITE_CR8:
+		f->kind = FACT_TPR_WRITE;
 		return;
 	case EXIT_READ_DR0 ... EXIT_WRITE_DR15:
 		load_debug_registers(vcpu);

@@ -271,6 +271,7 @@ const struct vmm_ops vmm_svm_ops = {
 	.put = svm_put,
 	.enter = svm_vcpu_enter,
 	.irq_window = svm_irq_window,
+	.watch_tpr = svm_watch_tpr,
 	.step = svm_step,
 	.flush = svm_flush,
 	.get_cr = svm_get_cr,

@@ -41,6 +41,7 @@ asmlinkage void svm_enter(u64 *gpr, u64 vmcb_pa, u64 host_pa);
 /* run.c */
 void svm_vcpu_enter(struct vmm_vcpu *vcpu);
 void svm_irq_window(struct vmm_vcpu *vcpu, bool on);
+void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on);
 void svm_step(struct vmm_vcpu *vcpu);
 
 /* state.c */
