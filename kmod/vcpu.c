@@ -176,9 +176,17 @@ static void kick_ipi(void *unused)
 {
 }
 
+/* the last kick may still be on its way to a CPU: it must not find us gone */
+static void wait_for_ipi(struct vmm_vcpu *vcpu)
+{
+	while (smp_load_acquire(&vcpu->csd.node.u_flags) & CSD_FLAG_LOCK)
+		cpu_relax();
+}
+
 void vmm_vcpu_free(struct vmm_vcpu *vcpu)
 {
 	vmm_lapic_destroy(vcpu);
+	wait_for_ipi(vcpu);
 	if (vcpu->arch)
 		vmm_ops->vcpu_destroy(vcpu);
 	vmm_fpu_destroy(vcpu);

@@ -11,7 +11,7 @@
  *   svm/     reached through vmm_ops only
  *
  * Lock order, outermost first:
- *   vm->lock (mutex)  >  vcpu->lock (mutex)  >  vm->mmu_lock (rwlock)
+ *   vcpu->lock (mutex)  >  vm->lock (mutex)  >  vm->mmu_lock (rwlock)
  * A letter on a field says what guards it:
  *   L  vm->lock                 V  vcpu->lock (held by RUN and get/set state)
  *   M  vm->mmu_lock             a  atomic     c  constant after creation
