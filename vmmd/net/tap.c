@@ -50,13 +50,13 @@ static void tap_ready(void *owner, uint32_t events)
 	(void)events;
 	for (n = 0; n < TAP_BATCH && !tap->kept; n++) {
 		len = read(tap->fd, tap->frame, sizeof(tap->frame));
+		/* the device was deleted: epoll would spin */
+		if (len < 0 && errno == EBADFD)
+			loop_fd_set(tap->loop_fd, 0);
 		if (len <= 0)
 			break;
 		tap_deliver(tap, len);
 	}
-	/* the device was deleted: nothing will ever come, and epoll would spin */
-	if (n == 0 && !tap->kept && len < 0 && errno == EBADFD)
-		loop_fd_set(tap->loop_fd, 0);
 }
 
 static void tap_resume(struct net *net)

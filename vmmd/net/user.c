@@ -165,6 +165,8 @@ static void update(struct user_net *un)
 	slirp_pollfds_fill(un->slirp, &timeout, add_poll, un);
 	for (i = 0; i < un->nfds; i++)
 		sync_slot(un, i);
+	if (un->soon)
+		return;
 	if (timeout == UINT32_MAX)
 		loop_timer_cancel(un->timer);
 	else
