@@ -17,12 +17,12 @@ warnings := -Wall -Wextra -Wno-unused-parameter -Werror
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
-.PHONY: check check-unit check-kernel check-e2e unit
+.PHONY: check check-unit check-lab check-kernel check-e2e unit
 
 all: kmod vmmd guests selftests unit
 
 # Inside the emulated host everything is built already.
-in_lab := $(wildcard /run/lab)
+in_lab := $(wildcard /run/lab/job.sh)
 
 # Missing packages are installed before anything else happens.
 ifneq ($(filter-out clean distclean help,$(or $(MAKECMDGOALS),all)),)
@@ -145,11 +145,14 @@ run: kmod vmmd image
 	scripts/run
 
 check: all image
-	+@MAKE='$(MAKE)' scripts/check check-unit \
+	+@MAKE='$(MAKE)' scripts/check check-unit check-lab \
 		$(KERNELS:%='check-kernel KERNEL=%') check-e2e
 
 check-unit: $(unit_tests)
 	@scripts/run-selftests $^
+
+check-lab:
+	@scripts/run-selftests scripts/lab.d/selftest
 
 # These two run in the emulated host; called elsewhere, they start it first.
 ifneq ($(in_lab),)
@@ -191,6 +194,7 @@ help:
 	@echo 'make run          boot that guest on our hypervisor'
 	@echo 'make check        all tests; of these:'
 	@echo '  check-unit      without a kernel module, on this machine'
+	@echo '  check-lab       of the emulated host itself'
 	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
 	@echo 'make bench        figures'
