@@ -66,10 +66,12 @@ static void act_on_init(struct vmm_vcpu *vcpu)
 	struct vmm_sregs s;
 
 	if (ev->init_pending && ev->run_state != VMM_STOPPED) {
-		u8 sipi = ev->sipi_pending;
+		/* one that came behind the INIT is for the CPU that it reset */
+		u8 sipi = ev->sipi_pending, vector = ev->sipi_vector;
 
 		vmm_vcpu_reset(vcpu, true);
 		ev->sipi_pending = sipi;
+		ev->sipi_vector = vector;
 	}
 	if (ev->sipi_pending && ev->run_state == VMM_WAIT_SIPI) {
 		vmm_sregs_get(vcpu, &s);
