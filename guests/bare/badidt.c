@@ -12,14 +12,18 @@
  */
 #include "rt.h"
 
+/* an interrupt gate on a stack of its own, where each frame covers the last */
+#define GATE	0x8e00
+#define IST1	1
+
 static struct {
 	u32 words[4];
 } table[32];
 
-static void gate(int vector, void *target, u32 attr)
+static void gate(int vector, void *target)
 {
 	table[vector].words[0] = SEL_CODE64 << 16 | ((ulong)target & 0xffff);
-	table[vector].words[1] = ((ulong)target & 0xffff0000) | attr;
+	table[vector].words[1] = ((ulong)target & 0xffff0000) | GATE | IST1;
 	table[vector].words[2] = 0;
 }
 
@@ -39,7 +43,7 @@ void ac_handler(void);
 
 static void debug_loop(void)
 {
-	gate(DB, self_break, 0x8e00);
+	gate(DB, self_break);
 	set_idt(table, sizeof(table) - 1);
 	WRITE_DR(0, (ulong)self_break);
 	WRITE_DR(7, 0x402);
@@ -48,7 +52,7 @@ static void debug_loop(void)
 
 static void alignment_loop(void)
 {
-	gate(AC, ac_handler, 0x8e00);
+	gate(AC, ac_handler);
 	set_idt(table, sizeof(table) - 1);
 	WRITE_CR(0, READ_CR(0) | 0x40000);
 	outl(PORT_ASK, 3);
@@ -62,24 +66,26 @@ static void page_fault_loop(void)
 
 	pd[8] = 0;			/* 16 MiB is not there */
 	WRITE_CR(3, READ_CR(3));
-	gate(PF, phys(0x1000000), 0x8e00);
+	gate(PF, phys(0x1000000));
 	set_idt(table, sizeof(table) - 1);
 	asm volatile("mov 0x1000000, %%eax" : : : "eax");
 }
 
 static void no_stack(void)
 {
-	gate(UD, self_ud, 0x8e00);
-	gate(PF, self_ud, 0x8e00);
-	gate(DF, self_ud, 0x8e00);
+	gate(UD, self_ud);
+	gate(PF, self_ud);
+	gate(DF, self_ud);
+	set_ist1(0x300000000);
 	set_idt(table, sizeof(table) - 1);
-	asm volatile("mov %0, %%rsp; ud2" : : "r"(0x100000000ull - 8 + 0x200000000ull));
+	asm volatile("ud2");
 }
 
 int main(void)
 {
 	puts("badidt\n");
 	outl(PORT_ASK, 1);
+	set_ist1(GUEST_STACKS - 7 * GUEST_STACK);
 	switch (arg(0)) {
 	case 0:
 		set_idt(table, 0);
@@ -96,7 +102,7 @@ int main(void)
 		alignment_loop();
 		break;
 	case 4:
-		gate(UD, self_ud, 0x8e00);
+		gate(UD, self_ud);
 		set_idt(table, sizeof(table) - 1);
 		asm volatile("ud2");
 		break;

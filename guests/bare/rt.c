@@ -137,6 +137,13 @@ void set_idt(void *base, u32 limit)
 	asm volatile("lidt %0" : : "m"(p));
 }
 
+#if MODE == 64
+void set_ist1(ulong stack)
+{
+	*(u64 *)&tss[0].bytes[36] = stack;
+}
+#endif
+
 /* On each CPU. The next one waits in start_cpus' order, so gdt is ours. */
 void trap_init(void)
 {

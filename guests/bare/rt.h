@@ -66,6 +66,8 @@ extern volatile u32 cpus_started;
 int main(void);
 void ap_main(int cpu);
 
+/* CPU 0's stack for gates that ask for IST 1; 64-bit only */
+void set_ist1(ulong stack);
 void set_idt(void *base, u32 limit);
 void puts(const char *s);
 void report(u32 code, u64 value);
