@@ -457,10 +457,35 @@ TEST_F(host, what_the_guest_wrote_reaches_the_disk)
 
 #define SWAPPED	(8 * MIB)
 
+static long vmstat(const char *name)
+{
+	FILE *f = fopen("/proc/vmstat", "re");
+	char line[128];
+	long n = -1;
+	size_t len = strlen(name);
+
+	while (f && n < 0 && fgets(line, sizeof(line), f))
+		if (!strncmp(line, name, len) && line[len] == ' ')
+			n = atol(line + len);
+	fclose(f);
+	return n;
+}
+
+/*
+ * All of it, and all of it: pages that the guest used since are spared by the
+ * first MADV_PAGEOUT, which makes them old.
+ */
+static void page_out(void *p)
+{
+	madvise(p, SWAPPED, MADV_PAGEOUT);
+	madvise(p, SWAPPED, MADV_PAGEOUT);
+}
+
 /* out to swap and in again: a page that only the guest dirtied is not clean */
 TEST_F(host, what_the_guest_wrote_survives_swap)
 {
 	u32 *p = touch_alloc(SWAPPED, 2 * MIB);
+	long out = vmstat("pswpout");
 	u64 i, round;
 
 	if (system("modprobe -q zram && echo 64M >/sys/block/zram0/disksize && "
@@ -470,15 +495,15 @@ TEST_F(host, what_the_guest_wrote_survives_swap)
 	for (round = 1; round < 4; round++) {
 		for (i = 0; i < SWAPPED / PAGE; i += 1 + round)
 			touch_write(self->v, AREA + i * PAGE, round << 16 | i);
-		EXPECT_EQ(0, madvise(p, SWAPPED, MADV_PAGEOUT));
+		page_out(p);
 		for (i = 0; i < SWAPPED / PAGE; i += 1 + round)
 			EXPECT_EQ(round << 16 | i, read_at(self->v, AREA + i * PAGE));
-		EXPECT_EQ(0, madvise(p, SWAPPED, MADV_PAGEOUT));
+		page_out(p);
 		for (i = 0; i < SWAPPED / PAGE; i += 1 + round)
 			EXPECT_EQ(round << 16 | i, p[i * 1024]);
 	}
-	EXPECT_EQ(0, system("grep -q 'pswpout 0$' /proc/vmstat && exit 1; "
-			    "swapoff /dev/zram0 && echo 1 >/sys/block/zram0/reset"));
+	EXPECT_LE(out + (long)(3 * SWAPPED / PAGE / 8), vmstat("pswpout"));
+	EXPECT_EQ(0, system("swapoff /dev/zram0 && echo 1 >/sys/block/zram0/reset"));
 }
 
 /* MADV_FREE: gone or kept as it was, but a later write of the guest stays */
@@ -494,7 +519,7 @@ TEST_F(host, write_after_madv_free_stays)
 	ASSERT_EQ(0, madvise(p, SWAPPED, MADV_FREE));
 	for (i = 0; i < SWAPPED / PAGE; i += 2)
 		touch_write(self->v, AREA + i * PAGE, 2);
-	madvise(p, SWAPPED, MADV_PAGEOUT);
+	page_out(p);
 	for (i = 0; i < SWAPPED / PAGE; i += 2)
 		EXPECT_EQ(2, read_at(self->v, AREA + i * PAGE));
 }
