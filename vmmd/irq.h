@@ -7,6 +7,7 @@
 #define VMMD_IRQ_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define IRQ_GSIS	24
@@ -33,5 +34,12 @@ void irq_msi(struct irq *irq, uint64_t addr, uint32_t data);
 void irq_eoi(struct irq *irq, uint8_t vector);
 void irq_set_eoi(struct irq *irq, void (*fn)(void *owner, uint8_t vector),
 		 void *owner);
+
+/*
+ * The levels of the wires, without telling the sinks: those restore their own
+ * view of them. Loaded before any device; the forms are those of dev_ops.
+ */
+size_t irq_save(struct irq *irq, void *buf, size_t max);
+int irq_load(struct irq *irq, const void *buf, size_t len);
 
 #endif

@@ -35,6 +35,7 @@ struct vm_config {
 	enum console_kind console;
 	const char *console_path;
 	const char *firmware;
+	const char *firmware_log;	/* NULL: none; "-": standard error */
 };
 
 #define MACHINE_MMIO_HOLE	0xc0000000ULL	/* RAM below, PCI above, to 4 GiB */

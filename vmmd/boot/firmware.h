@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The firmware: its image, and what it is told through fw_cfg. */
+#ifndef VMMD_BOOT_FIRMWARE_H
+#define VMMD_BOOT_FIRMWARE_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+struct fwcfg;
+struct mem;
+
+struct firmware {
+	uint8_t *data;
+	size_t size;		/* bytes, a multiple of 64 KiB */
+};
+
+/* 0, or -errno with one line in err[] */
+int firmware_load(struct firmware *fw, const char *path, char *err,
+		  size_t errlen);
+void firmware_free(struct firmware *fw);
+/* as ROM below 4 GiB; once */
+int firmware_map(const struct firmware *fw, struct mem *mem);
+/* its last 128 KiB at 0xe0000, where it may have been written to; each reset */
+void firmware_shadow(const struct firmware *fw, struct mem *mem);
+
+struct boot_info {
+	uint64_t ram_low;	/* RAM ends here below 4 GiB, bytes */
+	uint64_t ram_high;	/* RAM above 4 GiB, bytes */
+	unsigned int cpus;
+	int disk_slot;		/* PCI slot of the boot disk, -1: none */
+};
+
+/* the items and files, ACPI tables among them; 0 or -errno */
+int boot_describe(struct fwcfg *fw, const struct boot_info *info);
+
+#endif
