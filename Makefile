@@ -57,7 +57,7 @@ $(modules): $(B)/kmod-%/vmm.ko: $(B)/kmod-%/compat_config.h FORCE
 	@cd $(@D) && for f in $$(cd $(CURDIR) && find Kbuild kmod include -name '[!.]*' -type f); do \
 		mkdir -p $$(dirname $$f) && ln -sfn $(CURDIR)/$$f $$f || exit; \
 	done && find . -xtype l -delete
-	+$(MAKE) --no-print-directory -C $(B)/kernel/$*/headers M=$(CURDIR)/$(@D) \
+	+@$(MAKE) --no-print-directory -C $(B)/kernel/$*/headers M=$(CURDIR)/$(@D) \
 		CONFIG_DEBUG_INFO_BTF_MODULES= $(if $(DEBUG),DEBUG=y) modules
 
 # ---- vmmd: build/vmmd/vmmd
