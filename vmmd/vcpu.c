@@ -20,8 +20,6 @@
 #include "vm.h"
 
 #define MSR_IA32_TSC	0x10
-#define DR6_BS		(1ULL << 14)
-#define RFLAGS_TF	(1ULL << 8)
 
 /* ---- reports -------------------------------------------------------------- */
 
@@ -120,19 +118,6 @@ static int vcpu_inject(struct vcpu *v, const struct walk_fault *f)
 	return api_inject(&v->api, &inj);
 }
 
-/* single step: the CPU would trap after the instruction that we executed */
-static int vcpu_step_trap(struct vcpu *v)
-{
-	static const struct walk_fault trap = { .vector = 1 };
-	int ret = api_get_state(&v->api, &v->scratch, VMM_STATE_DREGS);
-
-	if (ret)
-		return ret;
-	v->scratch.dregs.dr6 |= DR6_BS;
-	ret = api_set_state(&v->api, &v->scratch, VMM_STATE_DREGS);
-	return ret ? ret : vcpu_inject(v, &trap);
-}
-
 static void vcpu_emulate(struct vcpu *v)
 {
 	struct vmm_run *run = v->api.run;
@@ -145,14 +130,12 @@ static void vcpu_emulate(struct vcpu *v)
 		.sregs = &sregs,
 		.regs = run->regs,
 	};
-	bool step = emu.regs.rflags & RFLAGS_TF;
 	int ret = 0;
 
 	switch (emu_run(&emu)) {
 	case EMU_DONE:
+		/* the module ends the interrupt shadow and traps a single step */
 		run->flags |= VMM_RUN_COMPLETE;
-		if (step)
-			ret = vcpu_step_trap(v);
 		break;
 	case EMU_AGAIN:
 		break;
@@ -195,10 +178,14 @@ static void exit_mmio(struct vcpu *v)
 {
 	if (v->api.run->exit.mmio.access & VMM_ACCESS_FETCH) {
 		vcpu_report(v, "jumped to an address where no memory is");
-		vm_crashed(v->vm, VM_EXIT_CRASHED);
+	} else if (v->api.run->events.type != VMM_EVENT_NONE) {
+		/* no instruction did that, and there is nothing to execute */
+		vcpu_report(v, "the delivery of an interrupt or exception touched an address where no memory is");
+	} else {
+		vcpu_emulate(v);
 		return;
 	}
-	vcpu_emulate(v);
+	vm_crashed(v->vm, VM_EXIT_CRASHED);
 }
 
 static void vcpu_exit(struct vcpu *v)

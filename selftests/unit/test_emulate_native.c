@@ -1,0 +1,287 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The emulator against the real CPU: each form runs on both with the same
+ * registers, flags and memory, and must leave the same behind. For the emulator
+ * the memory is MMIO, RAM, MMIO, RAM, page by page.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "emulate.h"
+#include "guest64.h"
+#include "insn_forms.h"
+#include "native.h"
+
+#define ROUNDS		150
+#define MARGIN		2112U		/* what 255 quadwords may reach */
+#define MMIO		0xd0000000ULL
+#define CODE_LINEAR	0x400000ULL
+#define FL_ARITH	0x8d5ULL
+#define FL_DF		0x400ULL
+#define PAGE		4096U
+
+static struct guest64 guest;
+static uint8_t mmio[NATIVE_SIZE];	/* what the emulated device holds */
+static uint8_t vec[16][EMU_VEC_SIZE];
+static uint64_t seed = 1;
+
+static uint64_t rnd(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+/* random, but values at the edges more often */
+static uint64_t value(void)
+{
+	static const uint64_t edge[] = {
+		0, 1, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff,
+		0x80000000, 0xffffffff, 0x7fffffffffffffff, 1ULL << 63, ~0ULL,
+		0x7f7f7f7f7f7f7f7f, 0x8080808080808080,
+	};
+	uint64_t r = rnd();
+
+	return r & 1 ? rnd() : edge[(r >> 1) % 16];
+}
+
+static uint64_t pointer(void)
+{
+	return NATIVE_DATA + MARGIN + rnd() % (NATIVE_SIZE - 2 * MARGIN);
+}
+
+/* ---- the emulator's side --------------------------------------------------- */
+
+static uint64_t mmio_read(void *owner, uint64_t gpa, unsigned int size)
+{
+	uint64_t v = 0;
+
+	(void)owner;
+	assert_true(size == 1 || size == 2 || size == 4 || size == 8);
+	assert_true(gpa >= MMIO && gpa + size <= MMIO + NATIVE_SIZE);
+	memcpy(&v, mmio + (gpa - MMIO), size);
+	return v;
+}
+
+static void mmio_write(void *owner, uint64_t gpa, uint64_t v, unsigned int size)
+{
+	(void)owner;
+	assert_true(size == 1 || size == 2 || size == 4 || size == 8);
+	assert_true(gpa >= MMIO && gpa + size <= MMIO + NATIVE_SIZE);
+	memcpy(mmio + (gpa - MMIO), &v, size);
+}
+
+static int vec_get(void *owner, unsigned int reg, uint8_t *v)
+{
+	(void)owner;
+	memcpy(v, vec[reg], EMU_VEC_SIZE);
+	return 0;
+}
+
+static int vec_set(void *owner, unsigned int reg, const uint8_t *v)
+{
+	(void)owner;
+	memcpy(vec[reg], v, EMU_VEC_SIZE);
+	return 0;
+}
+
+static const struct emu_ops ops = {
+	.mmio_read = mmio_read, .mmio_write = mmio_write,
+	.vec_get = vec_get, .vec_set = vec_set,
+};
+
+static uint64_t ram_gpa(unsigned int page)
+{
+	return 0x200000 + 0x5000 * page;
+}
+
+/* page i of the window, as the guest's memory holds it */
+static uint8_t *window_page(unsigned int i)
+{
+	return i % 2 ? mem_ptr(guest.mem, ram_gpa(i), PAGE) : mmio + i * PAGE;
+}
+
+static int setup(void **state)
+{
+	unsigned int i;
+
+	(void)state;
+	if (!native_init())
+		return -1;
+	g64_init(&guest);
+	asm("mov %%ss, %0" : "=r"(guest.sregs.seg[VMM_SS].selector));
+	asm("mov %%ds, %0" : "=r"(guest.sregs.seg[VMM_DS].selector));
+	for (i = 0; i < NATIVE_SIZE / PAGE; i++)
+		g64_map(&guest, NATIVE_DATA + i * PAGE,
+			i % 2 ? ram_gpa(i) : MMIO + i * PAGE, G64_P | G64_W);
+	/* two pages of code that do not follow each other in memory */
+	g64_map(&guest, CODE_LINEAR, 0x100000, G64_P);
+	g64_map(&guest, CODE_LINEAR + PAGE, 0x180000, G64_P);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	g64_free(&guest);
+	return 0;
+}
+
+/* ---- one round -------------------------------------------------------------- */
+
+static void make_memory(void)
+{
+	uint64_t *p = (uint64_t *)NATIVE_DATA;
+	uint64_t same = value();
+	bool repeat = rnd() % 3 == 0;
+	unsigned int i;
+
+	/* long equal stretches make REPE and REPNE run */
+	for (i = 0; i < NATIVE_SIZE / 8; i++)
+		p[i] = repeat ? same : value();
+	for (i = 0; i < NATIVE_SIZE / PAGE; i++)
+		memcpy(window_page(i), (void *)(NATIVE_DATA + i * PAGE), PAGE);
+}
+
+static void make_registers(const struct form *f, struct native *n)
+{
+	unsigned int i;
+
+	memset(n, 0, sizeof(*n));
+	for (i = 0; i < 16; i++)
+		n->gpr[i] = value();
+	n->gpr[VMM_RCX] = rnd() & 0xff;
+	if (rnd() % 4 == 0)
+		n->gpr[VMM_RCX] &= 1;
+	n->gpr[VMM_RBX] = pointer();
+	n->gpr[VMM_RSP] = pointer();
+	n->gpr[VMM_RSI] = pointer();
+	n->gpr[VMM_RDI] = pointer();
+	n->gpr[VMM_R8] = rnd() % 32768 - 16384;
+	if (f->attr & FORM_ALIGN16)
+		n->gpr[VMM_RBX] &= ~15ULL;
+	if (f->attr & FORM_ALIGN32)
+		n->gpr[VMM_RBX] &= ~31ULL;
+	/* let comparisons succeed as often as not */
+	if (rnd() & 1) {
+		memcpy(&n->gpr[VMM_RAX], (void *)n->gpr[VMM_RBX], 8);
+		memcpy(&n->gpr[VMM_RDX], (void *)(n->gpr[VMM_RBX] + 8), 8);
+	} else if (rnd() & 1) {
+		/* CMPXCHG8B takes its halves from one quadword */
+		memcpy(&n->gpr[VMM_RAX], (void *)n->gpr[VMM_RBX], 4);
+		memcpy(&n->gpr[VMM_RDX], (void *)(n->gpr[VMM_RBX] + 4), 4);
+	}
+	n->rflags = 0x202 | (rnd() & FL_ARITH);
+	if (f->attr & FORM_DF)
+		n->rflags |= rnd() & FL_DF;
+	for (i = 0; i < sizeof(n->vec); i++)
+		((uint8_t *)n->vec)[i] = rnd();
+	memcpy(vec, n->vec, sizeof(n->vec));
+	if (!native_has_avx())
+		for (i = 0; i < NATIVE_VECS; i++)
+			memset(n->vec[i] + 16, 0, 16);
+}
+
+static void put_code(const struct form *f, uint64_t rip)
+{
+	unsigned int i;
+
+	for (i = 0; i < f->len; i++) {
+		uint64_t at = rip + i - CODE_LINEAR;
+		uint8_t *p = mem_ptr(guest.mem, at < PAGE ? 0x100000 + at :
+				     0x180000 + at - PAGE, 1);
+
+		*p = f->code[i];
+	}
+}
+
+static void compare(const struct form *f, const struct native *n,
+		    const struct emu *e, uint64_t rip)
+{
+	uint64_t flags = (FL_ARITH & ~(f->attr & FORM_FLAGS)) | FL_DF;
+	unsigned int i;
+
+	for (i = 0; i < 16; i++)
+		if (n->gpr[i] != e->regs.gpr[i])
+			fail_msg("%s: gpr %u: CPU %#lx emulator %#llx", f->text,
+				 i, n->gpr[i], e->regs.gpr[i]);
+	if ((n->rflags ^ e->regs.rflags) & flags)
+		fail_msg("%s: flags: CPU %#lx emulator %#llx", f->text,
+			 n->rflags & flags, e->regs.rflags & flags);
+	if (e->regs.rip != rip + f->len)
+		fail_msg("%s: rip %#llx", f->text, e->regs.rip);
+	for (i = 0; i < NATIVE_SIZE / PAGE; i++)
+		if (memcmp(window_page(i), (void *)(NATIVE_DATA + i * PAGE), PAGE))
+			fail_msg("%s: memory of page %u differs", f->text, i);
+	for (i = 0; i < NATIVE_VECS; i++)
+		if (memcmp(vec[i], n->vec[i], native_has_avx() ? 32 : 16))
+			fail_msg("%s: vector register %u differs", f->text, i);
+}
+
+static bool source_is_zero(const struct native *n)
+{
+	uint64_t v;
+
+	memcpy(&v, (void *)n->gpr[VMM_RBX], 8);
+	return !(uint32_t)v;
+}
+
+static void run_form(const struct form *f)
+{
+	struct native n;
+	struct emu e = {
+		.mem = guest.mem, .ops = &ops, .phys_bits = 40,
+		.sregs = &guest.sregs,
+	};
+	uint64_t rip = CODE_LINEAR + PAGE - rnd() % (f->len + 1);
+	enum emu_result r;
+
+	make_memory();
+	make_registers(f, &n);
+	if (f->attr & FORM_NONZERO && source_is_zero(&n))
+		return;
+	memcpy(e.regs.gpr, n.gpr, sizeof(n.gpr));
+	e.regs.rflags = n.rflags;
+	e.regs.rip = rip;
+	put_code(f, rip);
+	r = emu_run(&e);
+	if (r == EMU_UNSUPPORTED)
+		fail_msg("%s: %s", f->text, e.why);
+	if (r != EMU_DONE)
+		fail_msg("%s: result %d, fault %u cr2 %#lx", f->text, r,
+			 e.fault.vector, e.fault.cr2);
+	native_run(&n, f->code, f->len);
+	compare(f, &n, &e, rip);
+}
+
+static void test_forms(void **state)
+{
+	const struct form *f;
+	unsigned int i;
+
+	(void)state;
+	assert_true(__stop_forms - __start_forms > 400);
+	for (f = __start_forms; f < __stop_forms; f++) {
+		if (f->attr & FORM_AVX && !native_has_avx())
+			continue;
+		for (i = 0; i < ROUNDS; i++)
+			run_form(f);
+	}
+	print_message("%zd forms\n", __stop_forms - __start_forms);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_forms),
+	};
+
+	return cmocka_run_group_tests_name("emulate_native", tests, setup,
+					   teardown);
+}
