@@ -14,6 +14,10 @@ CFLAGS ?= -O2 -g
 # Ops tables and callbacks have parameters that not everybody uses.
 warnings := -Wall -Wextra -Wno-unused-parameter -Werror
 
+# A line for each file made; V=1 shows the commands.
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
+
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
@@ -50,7 +54,8 @@ $(KERNELS:%=$(B)/kernel/%/release): $(B)/kernel/%/release:
 $(KERNELS:%=$(B)/kmod-%/compat_config.h): $(B)/kmod-%/compat_config.h: \
 		$(B)/kernel/%/release $(compat_probes) scripts/compat-probe
 	@mkdir -p $(@D)
-	+scripts/compat-probe $(CURDIR)/$(B)/kernel/$*/headers >$@
+	$(call say,PROBE)
+	+@scripts/compat-probe $(CURDIR)/$(B)/kernel/$*/headers >$@
 
 .PHONY: FORCE
 $(modules): $(B)/kmod-%/vmm.ko: $(B)/kmod-%/compat_config.h FORCE
@@ -74,15 +79,18 @@ vmmd_libs = -lZydis -luring -lslirp -pthread
 vmmd: $(if $(vmmd_sources),$(B)/vmmd/vmmd)
 
 $(B)/vmmd/vmmd: $(vmmd_objects)
-	$(CC) $(CFLAGS) -o $@ $^ $(vmmd_libs)
+	$(call say,LD)
+	$(Q)$(CC) $(CFLAGS) -o $@ $^ $(vmmd_libs)
 
 $(vmmd_objects): $(B)/%.o: %.c | $(vmmd_tables)
 	@mkdir -p $(@D)
-	$(CC) $(vmmd_cflags) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(vmmd_cflags) -MMD -MP -c -o $@ $<
 
 $(B)/vmmd/%.hex: vmmd/%.asl
 	@mkdir -p $(@D)
-	iasl -vs -tc -p $(basename $@) $<
+	$(call say,IASL)
+	$(Q)iasl -vs -tc -p $(basename $@) $<
 
 # ---- unit tests: build/unit/test_NAME, with all of vmmd, under the sanitizers
 
@@ -97,7 +105,8 @@ unit: $(unit_tests)
 
 $(B)/unit/%.o: %.c | $(vmmd_tables)
 	@mkdir -p $(@D)
-	$(CC) $(unit_cflags) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(unit_cflags) -MMD -MP -c -o $@ $<
 
 # kshim/ plays the kernel for tests that include the module's sources.
 $(B)/unit/selftests/%: unit_cflags += -iquote selftests/unit -I selftests/unit/kshim
@@ -105,10 +114,12 @@ $(B)/unit/selftests/%: unit_cflags += -iquote selftests/unit -I selftests/unit/k
 # An archive: a test may bring functions of its own in the place of a file's.
 $(B)/unit/vmmd.a: $(unit_objects)
 	@rm -f $@
-	$(AR) rcs $@ $^
+	$(call say,AR)
+	$(Q)$(AR) rcs $@ $^
 
 $(unit_tests): $(B)/unit/%: $(B)/unit/selftests/unit/%.o $(B)/unit/vmmd.a
-	$(CC) $(sanitizers) -o $@ $^ $(vmmd_libs) -lcmocka
+	$(call say,LD)
+	$(Q)$(CC) $(sanitizers) -o $@ $^ $(vmmd_libs) -lcmocka
 
 # ---- kernel selftests: build/selftests/NAME_test, and what they share
 
@@ -126,10 +137,12 @@ $(B)/include/kselftest_harness.h:
 
 $(B)/selftests/%.o: selftests/kernel/%.c | $(B)/include/kselftest_harness.h
 	@mkdir -p $(@D)
-	$(CC) $(selftest_cflags) -MMD -MP -c -o $@ $<
+	$(call say,CC)
+	$(Q)$(CC) $(selftest_cflags) -MMD -MP -c -o $@ $<
 
 $(selftest_tests): %: %.o $(selftest_objects)
-	$(CC) -o $@ $^ -pthread
+	$(call say,LD)
+	$(Q)$(CC) -o $@ $^ -pthread
 
 # ---- guests
 
@@ -198,6 +211,7 @@ help:
 	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
 	@echo 'make bench        figures'
+	@echo '... V=1           show commands'
 	@echo 'make clean        remove what was built; distclean: downloads and image too'
 
 -include $(vmmd_objects:.o=.d) $(unit_objects:.o=.d) $(unit_sources:%.c=$(B)/unit/%.d) \
