@@ -229,6 +229,7 @@ void vq_publish(struct virtqueue *vq, uint16_t n)
 	if (vq->broken)
 		return;
 	vq->used_idx += n;
+	vq->pushed = true;
 	/* release: the entries and the buffers are there before the index */
 	__atomic_store_n(&vq->used->idx, vq->used_idx, __ATOMIC_RELEASE);
 }
@@ -257,8 +258,9 @@ bool vq_should_signal(struct virtqueue *vq)
 	uint16_t old = vq->signalled, event;
 	bool valid = vq->signalled_valid;
 
-	if (vq->broken || !vq->enabled)
+	if (vq->broken || !vq->pushed)
 		return false;
+	vq->pushed = false;
 	/* the used index must be seen before the driver's wish is read */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	if (!vq->event_idx)

@@ -40,6 +40,7 @@ struct virtqueue {
 	uint16_t used_idx;	/* next entry to give back */
 	uint16_t signalled;	/* used_idx when the driver was last told */
 	bool signalled_valid;
+	bool pushed;		/* since vq_should_signal was asked */
 	uint16_t in_flight;	/* taken and not given back */
 	bool broken;
 	char error[96];
@@ -85,7 +86,7 @@ void vq_push(struct virtqueue *vq, uint16_t head, uint32_t len);
 void vq_stage(struct virtqueue *vq, uint16_t nth, uint16_t head, uint32_t len);
 void vq_publish(struct virtqueue *vq, uint16_t n);
 
-/* after pushes: does the driver want an interrupt */
+/* does the driver want an interrupt for what was pushed since the last call */
 bool vq_should_signal(struct virtqueue *vq);
 /*
  * Ask for a notification once the driver goes beyond the available index
