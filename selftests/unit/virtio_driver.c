@@ -160,6 +160,16 @@ bool vt_wait(struct vt_machine *m, bool (*cond)(void *arg), void *arg,
 	}
 }
 
+unsigned int vt_msis(struct vt_machine *m, unsigned int vector)
+{
+	unsigned int n;
+
+	vt_lock(m);
+	n = m->msi[vector];
+	vt_unlock(m);
+	return n;
+}
+
 /* ---- config space --------------------------------------------------------- */
 
 static void vt_cfg_select(struct vt_machine *m, int devfn, unsigned int offset)
@@ -420,5 +430,7 @@ bool vt_get(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem)
 	}
 	*elem = vq->used->ring[vq->last_used % vq->size];
 	vq->last_used++;
+	/* used_event, as Linux keeps it: interrupt for the next one */
+	vq->avail->ring[vq->size] = vq->last_used;
 	return true;
 }

@@ -54,6 +54,9 @@ void *vt_ptr(struct vt_machine *m, uint64_t gpa, uint64_t len);
 bool vt_wait(struct vt_machine *m, bool (*cond)(void *arg), void *arg,
 	     unsigned int ms);
 
+/* how often a vector came; whoever completes does so under the lock */
+unsigned int vt_msis(struct vt_machine *m, unsigned int vector);
+
 uint32_t vt_cfg_read(struct vt_machine *m, int devfn, unsigned int offset,
 		     unsigned int size);
 void vt_cfg_write(struct vt_machine *m, int devfn, unsigned int offset,

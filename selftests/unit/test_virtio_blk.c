@@ -1,0 +1,554 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The block device, worked by a driver, on a real file.
+ */
+#define _GNU_SOURCE 1
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <fcntl.h>
+#include <linux/virtio_blk.h>
+#include <linux/virtio_config.h>
+#include <linux/virtio_pci.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "block/block.h"
+#include "virtio/virtio_blk.h"
+#include "virtio/virtqueue.h"
+#include "virtio_driver.h"
+
+#define F_VERSION_1	(1ULL << VIRTIO_F_VERSION_1)
+#define F_ALL		(~0ULL)
+#define DISK		(8ULL << 20)
+#define DEVFN		(3 << 3)
+
+static char path[] = "/var/tmp/test_virtio_blk.XXXXXX";
+
+struct fixture {
+	struct vt_machine *m;
+	struct vt_dev d;
+	struct block *block;
+	uint64_t hdr, data, status;	/* guest addresses */
+	int fd;
+};
+
+static int start(void **state, bool read_only)
+{
+	const struct block_opts opts = { .read_only = read_only };
+	struct fixture *f = calloc(1, sizeof(*f));
+	char err[256];
+
+	f->fd = open(path, O_CREAT | O_TRUNC | O_RDWR, 0600);
+	assert_int_equal(ftruncate(f->fd, DISK), 0);
+	f->m = vt_new();
+	vt_lock(f->m);
+	f->block = block_open(path, &opts, f->m->env.loop, err, sizeof(err));
+	assert_non_null(f->block);
+	assert_int_equal(virtio_blk_new(&f->m->env, f->m->bus, f->block), 0);
+	vt_unlock(f->m);
+	vt_probe(&f->d, f->m, DEVFN);
+	vt_enable_msix(&f->d, 2);
+	f->hdr = vt_alloc(f->m, 64 * 1024, 4096);
+	f->status = vt_alloc(f->m, 4096, 4096);
+	f->data = vt_alloc(f->m, 4 << 20, 4096);
+	*state = f;
+	return 0;
+}
+
+static int setup(void **state)
+{
+	return start(state, false);
+}
+
+static int setup_read_only(void **state)
+{
+	return start(state, true);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	vt_free_devices(f->m);
+	block_close(f->block);
+	vt_free(f->m);
+	close(f->fd);
+	free(f);
+	return 0;
+}
+
+/* offer request number i; returns its chain's head */
+static uint16_t request(struct fixture *f, unsigned int i, uint32_t type,
+			uint64_t sector, uint64_t data, uint32_t len)
+{
+	struct virtio_blk_outhdr *hdr = vt_ptr(f->m, f->hdr + i * 16, 16);
+	const bool in = type == VIRTIO_BLK_T_IN || type == VIRTIO_BLK_T_GET_ID;
+	struct vt_buf bufs[3] = {
+		{ f->hdr + i * 16, sizeof(*hdr), false },
+		{ data, len, in },
+		{ f->status + i, 1, true },
+	};
+
+	*hdr = (struct virtio_blk_outhdr){ .type = type, .sector = sector };
+	*(uint8_t *)vt_ptr(f->m, f->status + i, 1) = 0xff;
+	if (!len)
+		bufs[1] = bufs[2];
+	return vt_add(&f->d, 0, bufs, len ? 3 : 2);
+}
+
+static uint8_t status_of(struct fixture *f, unsigned int i)
+{
+	return *(volatile uint8_t *)vt_ptr(f->m, f->status + i, 1);
+}
+
+static uint8_t one(struct fixture *f, uint32_t type, uint64_t sector,
+		   uint32_t len)
+{
+	uint16_t head = request(f, 0, type, sector, f->data, len);
+	struct vring_used_elem elem;
+
+	vt_kick(&f->d, 0);
+	assert_true(vt_get(&f->d, 0, &elem));
+	assert_int_equal(elem.id, head);
+	return status_of(f, 0);
+}
+
+static void test_config(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t features = vt_features(&f->d), c = f->d.device;
+
+	assert_int_equal(vt_cfg_read(f->m, DEVFN, 2, 2), 0x1042);
+	assert_true(features & 1ULL << VIRTIO_BLK_F_FLUSH);
+	assert_false(features & 1ULL << VIRTIO_BLK_F_RO);
+	assert_int_equal(vt_read(&f->d, c, 8), DISK / 512);
+	assert_int_equal(vt_read(&f->d, c + offsetof(struct virtio_blk_config,
+						     blk_size), 4), 512);
+	assert_int_equal(vt_read(&f->d, c + offsetof(struct virtio_blk_config,
+						     seg_max), 4), 254);
+}
+
+static void test_read_write(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *p = vt_ptr(f->m, f->data, 65536), back[512];
+	struct vring_used_elem elem;
+	unsigned int i;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	for (i = 0; i < 65536; i++)
+		p[i] = i / 512 + 1;
+	assert_int_equal(one(f, VIRTIO_BLK_T_OUT, 100, 65536), VIRTIO_BLK_S_OK);
+	assert_int_equal(one(f, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(pread(f->fd, back, 512, 103 * 512), 512);
+	assert_int_equal(back[0], 4);
+	memset(p, 0, 65536);
+	request(f, 0, VIRTIO_BLK_T_IN, 110, f->data, 1024);
+	vt_kick(&f->d, 0);
+	assert_true(vt_get(&f->d, 0, &elem));
+	assert_int_equal(elem.len, 1025);
+	assert_int_equal(p[0], 11);
+	assert_int_equal(p[512], 12);
+	assert_int_equal(vt_msis(f->m, 1), 3);
+}
+
+/* a layout of the driver's own choice: 2.7.4.3 */
+static void test_any_layout(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_blk_outhdr hdr = { .type = VIRTIO_BLK_T_OUT, .sector = 7 };
+	uint8_t *p = vt_ptr(f->m, f->data, 4096), back[1024];
+	struct vt_buf bufs[] = {
+		{ f->data, 3, false },
+		{ f->data + 100, 13 + 500, false },
+		{ f->data + 1000, 524, false },
+		{ f->status, 1, true },
+	};
+	struct vring_used_elem elem;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	memset(p, 0x42, 4096);
+	memcpy(p, &hdr, 3);
+	memcpy(p + 100, (uint8_t *)&hdr + 3, 13);
+	*(uint8_t *)vt_ptr(f->m, f->status, 1) = 0xff;
+	vt_add(&f->d, 0, bufs, 4);
+	vt_kick(&f->d, 0);
+	assert_true(vt_get(&f->d, 0, &elem));
+	assert_int_equal(status_of(f, 0), 0);
+	assert_int_equal(pread(f->fd, back, 1024, 7 * 512), 1024);
+	assert_int_equal(back[0], 0x42);
+	assert_int_equal(back[1023], 0x42);
+	/* a read whose status byte is the tail of the data buffer */
+	hdr.type = VIRTIO_BLK_T_IN;
+	memcpy(vt_ptr(f->m, f->hdr, 16), &hdr, 16);
+	memset(p, 0xff, 1024);
+	vt_add(&f->d, 0, (struct vt_buf[]){ { f->hdr, 16, false },
+					    { f->data, 513, true } }, 2);
+	vt_kick(&f->d, 0);
+	assert_true(vt_get(&f->d, 0, &elem));
+	assert_int_equal(elem.len, 513);
+	assert_int_equal(p[511], 0x42);
+	assert_int_equal(p[512], 0);
+	assert_int_equal(p[513], 0xff);
+}
+
+static void test_refused_requests(void **state)
+{
+	struct fixture *f = *state;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, DISK / 512, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, DISK / 512 - 1, 1024), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_OUT, ~0ULL, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_OUT, 1ULL << 55, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 511), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, 77, 0, 512), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(one(f, VIRTIO_BLK_T_SECURE_ERASE, 0, 16), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(vt_status(&f->d) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+}
+
+static void test_get_id(void **state)
+{
+	struct fixture *f = *state;
+	char *id = vt_ptr(f->m, f->data, 32);
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	memset(id, 0x7f, 32);
+	assert_int_equal(one(f, VIRTIO_BLK_T_GET_ID, 0, 20), VIRTIO_BLK_S_OK);
+	assert_string_equal(id, "vmm-disk-18");
+	assert_int_equal(id[20], 0x7f);
+	assert_int_equal(one(f, VIRTIO_BLK_T_GET_ID, 0, 4), VIRTIO_BLK_S_OK);
+}
+
+static uint8_t range(struct fixture *f, uint32_t type, uint64_t sector,
+		     uint32_t sectors, uint32_t flags)
+{
+	struct virtio_blk_discard_write_zeroes *r = vt_ptr(f->m, f->data, 16);
+
+	*r = (struct virtio_blk_discard_write_zeroes){ sector, sectors, flags };
+	return one(f, type, 0, sizeof(*r));
+}
+
+static void fill_disk(struct fixture *f)
+{
+	static uint8_t data[1 << 20];
+
+	memset(data, 0x99, sizeof(data));
+	assert_int_equal(pwrite(f->fd, data, sizeof(data), 0), sizeof(data));
+}
+
+static uint8_t byte_at(struct fixture *f, uint64_t at)
+{
+	uint8_t byte;
+
+	assert_int_equal(pread(f->fd, &byte, 1, at), 1);
+	return byte;
+}
+
+static void test_discard_and_zeroes(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t type;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	fill_disk(f);
+	assert_int_equal(range(f, VIRTIO_BLK_T_WRITE_ZEROES, 8, 16, 0), 0);
+	assert_int_equal(byte_at(f, 8 * 512 - 1), 0x99);
+	assert_int_equal(byte_at(f, 8 * 512), 0);
+	assert_int_equal(byte_at(f, 24 * 512 - 1), 0);
+	assert_int_equal(byte_at(f, 24 * 512), 0x99);
+	assert_int_equal(range(f, VIRTIO_BLK_T_WRITE_ZEROES, 100, 1, 1), 0);
+	assert_int_equal(byte_at(f, 100 * 512), 0);
+	if (block_can_discard(f->block)) {
+		assert_int_equal(range(f, VIRTIO_BLK_T_DISCARD, 64, 8, 0), 0);
+		assert_int_equal(byte_at(f, 64 * 512), 0);
+		assert_int_equal(range(f, VIRTIO_BLK_T_DISCARD, 64, 8, 1),
+				 VIRTIO_BLK_S_UNSUPP);
+	}
+	type = VIRTIO_BLK_T_WRITE_ZEROES;
+	assert_int_equal(range(f, type, 0, 8, 2), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(range(f, type, 0, 0, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(range(f, type, DISK / 512, 8, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(range(f, type, ~0ULL, 8, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(range(f, type, 0, 0xffffffff, 0), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, type, 0, 17), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(one(f, type, 0, 32), VIRTIO_BLK_S_UNSUPP);
+	/* not negotiated: not done */
+	vt_start(&f->d, F_VERSION_1, 1, 64);
+	assert_int_equal(range(f, type, 200, 8, 0), VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(byte_at(f, 200 * 512), 0x99);
+}
+
+static void test_read_only(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t features = vt_start(&f->d, F_ALL, 1, 64);
+
+	assert_true(features & 1ULL << VIRTIO_BLK_F_RO);
+	assert_false(features & 1ULL << VIRTIO_BLK_F_DISCARD);
+	memset(vt_ptr(f->m, f->data, 512), 0x31, 512);
+	assert_int_equal(one(f, VIRTIO_BLK_T_OUT, 0, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(range(f, VIRTIO_BLK_T_WRITE_ZEROES, 0, 8, 0),
+			 VIRTIO_BLK_S_UNSUPP);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(one(f, VIRTIO_BLK_T_FLUSH, 0, 0), VIRTIO_BLK_S_OK);
+	assert_int_equal(*(uint8_t *)vt_ptr(f->m, f->data, 1), 0);
+}
+
+/* a queue full at once, and again while that is in flight */
+static void test_full_queue(void **state)
+{
+	struct fixture *f = *state;
+	struct vring_used_elem elem;
+	unsigned int round, i;
+
+	vt_start(&f->d, F_ALL, 1, VQ_SIZE_MAX);
+	for (round = 0; round < 20; round++) {
+		for (i = 0; i < 85; i++)
+			request(f, i, i % 2 ? VIRTIO_BLK_T_IN : VIRTIO_BLK_T_OUT,
+				i * 8, f->data + i * 4096, 4096);
+		vt_kick(&f->d, 0);
+		for (i = 0; i < 85; i++)
+			assert_true(vt_get(&f->d, 0, &elem));
+		for (i = 0; i < 85; i++)
+			assert_int_equal(status_of(f, i), 0);
+	}
+}
+
+/* one request of as many segments as seg_max allows */
+static void test_long_chain(void **state)
+{
+	struct fixture *f = *state;
+	struct vt_buf bufs[256];
+	struct vring_used_elem elem;
+	uint8_t back[512];
+	unsigned int i;
+
+	vt_start(&f->d, F_ALL, 1, VQ_SIZE_MAX);
+	*(struct virtio_blk_outhdr *)vt_ptr(f->m, f->hdr, 16) =
+		(struct virtio_blk_outhdr){ .type = VIRTIO_BLK_T_OUT };
+	memset(vt_ptr(f->m, f->data, 254 * 1024), 0x66, 254 * 1024);
+	bufs[0] = (struct vt_buf){ f->hdr, 16, false };
+	for (i = 0; i < 254; i++)
+		bufs[1 + i] = (struct vt_buf){ f->data + 1024 * i, 512, false };
+	bufs[255] = (struct vt_buf){ f->status, 1, true };
+	*(uint8_t *)vt_ptr(f->m, f->status, 1) = 0xff;
+	vt_add(&f->d, 0, bufs, 256);
+	vt_kick(&f->d, 0);
+	assert_true(vt_get(&f->d, 0, &elem));
+	assert_int_equal(status_of(f, 0), 0);
+	assert_int_equal(pread(f->fd, back, 512, 253 * 512), 512);
+	assert_int_equal(back[511], 0x66);
+}
+
+/* the disk fails: the guest gets an error for that request only */
+static void test_disk_error(void **state)
+{
+	struct fixture *f = *state;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	assert_int_equal(truncate(path, 4096), 0);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 8, 512), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 7, 1024), VIRTIO_BLK_S_IOERR);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), VIRTIO_BLK_S_OK);
+	assert_int_equal(truncate(path, DISK), 0);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 8, 512), VIRTIO_BLK_S_OK);
+}
+
+/* no header, no status: nothing can be answered */
+static void test_broken_requests(void **state)
+{
+	struct fixture *f = *state;
+	const struct vt_buf shapes[][2] = {
+		{ { f->hdr, 15, false }, { f->status, 1, true } },
+		{ { f->hdr, 16, false }, { f->hdr, 16, false } },
+		{ { f->status, 1, true }, { f->status, 1, true } },
+		{ { f->hdr, 16, false }, { f->status, 0, true } },
+		{ { f->hdr, 16, false }, { 0xfee00000, 1, true } },
+		{ { f->hdr, 0xffffffff, false }, { f->status, 1, true } },
+	};
+	unsigned int i;
+
+	for (i = 0; i < sizeof(shapes) / sizeof(shapes[0]); i++) {
+		vt_start(&f->d, F_ALL, 1, 64);
+		assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), 0);
+		vt_add(&f->d, 0, shapes[i], 2);
+		vt_kick(&f->d, 0);
+		assert_true(vt_status(&f->d) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	}
+	vt_start(&f->d, F_ALL, 1, 64);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), 0);
+}
+
+static void ring_up(struct fixture *f, unsigned int n)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		request(f, i, VIRTIO_BLK_T_OUT, i * 8, f->data + i * 4096, 4096);
+	vt_kick(&f->d, 0);
+}
+
+/* on return from the reset nothing more is written to the guest's memory */
+static void test_reset_in_flight(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int round;
+	uint16_t used;
+
+	for (round = 0; round < 50; round++) {
+		f->m->alloc = f->data + (4 << 20);
+		vt_start(&f->d, F_ALL, 1, 64);
+		ring_up(f, 20);
+		vt_set_status(&f->d, 0);
+		used = f->d.q[0].used->idx;
+		memset(vt_ptr(f->m, f->status, 20), 0xab, 20);
+		usleep(500);
+		assert_int_equal(f->d.q[0].used->idx, used);
+		assert_int_equal(status_of(f, 19), 0xab);
+	}
+}
+
+/* a break with requests in flight: they end, and are not reported */
+static void test_broken_in_flight(void **state)
+{
+	struct fixture *f = *state;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	ring_up(f, 20);
+	f->d.q[0].avail->idx += 1000;
+	vt_kick(&f->d, 0);
+	assert_true(vt_status(&f->d) & VIRTIO_CONFIG_S_NEEDS_RESET);
+	vt_start(&f->d, F_ALL, 1, 64);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), 0);
+}
+
+static void test_save_in_flight(void **state)
+{
+	struct fixture *f = *state;
+	struct vt_registered *r = &f->m->dev[f->m->ndevs - 1];
+	struct vring_used_elem elem;
+	static uint8_t a[8192], b[8192];
+	unsigned int i;
+	size_t n;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	ring_up(f, 20);
+	vt_lock(f->m);
+	n = r->ops->save(r->owner, a, sizeof(a));
+	r->ops->reset(r->owner);
+	assert_int_equal(r->ops->load(r->owner, a, n), 0);
+	assert_int_equal(r->ops->save(r->owner, b, sizeof(b)), n);
+	assert_memory_equal(a, b, n);
+	vt_unlock(f->m);
+	/* each was answered once, before the save */
+	assert_int_equal(f->d.q[0].used->idx, 20);
+	for (i = 0; i < 20; i++) {
+		assert_true(vt_get(&f->d, 0, &elem));
+		assert_int_equal(status_of(f, i), 0);
+	}
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), 0);
+}
+
+/* a driver that cannot flush: 5.2.6.2 */
+static void test_write_through(void **state)
+{
+	struct fixture *f = *state;
+
+	vt_start(&f->d, F_VERSION_1, 1, 64);
+	memset(vt_ptr(f->m, f->data, 4096), 0x13, 4096);
+	assert_int_equal(one(f, VIRTIO_BLK_T_OUT, 16, 4096), VIRTIO_BLK_S_OK);
+	assert_int_equal(byte_at(f, 16 * 512), 0x13);
+}
+
+/* random requests, most of them wrong somewhere */
+static void test_random(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t end = vt_now_ms() + 1000, seed = 88172645463325252ULL;
+	struct virtio_blk_outhdr *hdr = vt_ptr(f->m, f->hdr, 4096);
+	unsigned int i, j, n, rounds = 0;
+	struct vt_buf bufs[6];
+
+#define RND(below) (seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17, \
+		    (seed >> 20) % (below))
+	for (; vt_now_ms() < end; rounds++) {
+		f->m->alloc = f->data + (4 << 20);
+		vt_start(&f->d, F_ALL, 1, 64);
+		for (i = 0; i < 8; i++) {
+			hdr[i].type = RND(16);
+			hdr[i].sector = RND(4) ? RND(DISK / 512 + 8) : seed;
+			n = 1 + RND(6);
+			for (j = 0; j < n; j++)
+				bufs[j] = (struct vt_buf){
+					.gpa = RND(20) ? f->data + RND(8192) : seed,
+					.len = RND(20) ? RND(4) * 512 : RND(0xffffffff),
+					.write = RND(6) < j,
+				};
+			bufs[0] = (struct vt_buf){ f->hdr + 16 * i, 16, !RND(30) };
+			if (RND(20))
+				bufs[n - 1] = (struct vt_buf){ f->status + i, 1, true };
+			vt_add(&f->d, 0, bufs, n);
+			if (RND(2))
+				vt_kick(&f->d, 0);
+		}
+		vt_kick(&f->d, 0);
+	}
+#undef RND
+	f->m->alloc = f->data + (4 << 20);
+	vt_start(&f->d, F_ALL, 1, 64);
+	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), 0);
+	assert_true(rounds > 10);
+}
+
+static int group_setup(void **state)
+{
+	int fd = mkstemp(path);
+
+	(void)state;
+	close(fd);
+	return fd < 0;
+}
+
+static int group_teardown(void **state)
+{
+	(void)state;
+	return unlink(path);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_config),
+		T(test_read_write),
+		T(test_any_layout),
+		T(test_refused_requests),
+		T(test_get_id),
+		T(test_discard_and_zeroes),
+		cmocka_unit_test_setup_teardown(test_read_only, setup_read_only,
+						teardown),
+		T(test_full_queue),
+		T(test_long_chain),
+		T(test_disk_error),
+		T(test_broken_requests),
+		T(test_reset_in_flight),
+		T(test_broken_in_flight),
+		T(test_save_in_flight),
+		T(test_write_through),
+		T(test_random),
+	};
+
+	return cmocka_run_group_tests_name("virtio_blk", tests, group_setup,
+					   group_teardown);
+}
