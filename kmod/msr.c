@@ -209,6 +209,7 @@ int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value)
 	case MSR_AMD64_SYSCFG:
 	case MSR_AMD64_NB_CFG:
 	case MSR_FAM10H_MMIO_CONF_BASE:
+	case MSR_K8_INT_PENDING_MSG:
 	case MSR_AMD64_DC_CFG:
 	case MSR_AMD64_PATCH_LOADER:
 		*value = 0;
