@@ -49,6 +49,7 @@ struct vm {
 	struct loop_timer *grace_timer;
 	int signal_fd;
 	bool asked;			/* lock: the power button was pressed */
+	uint64_t asked_at;		/* lock: loop_now() */
 };
 
 /* run a VM from nothing to its end; enum vm_exit, errors are on stderr */
@@ -62,8 +63,8 @@ void vm_triple_fault(struct vm *vm);		/* resets or ends it */
 void vm_end(struct vm *vm, int code);
 
 /*
- * SIGTERM, SIGINT, SIGHUP: power button, force after the grace; a second one
- * forces at once. init blocks them in the calling thread, so before any other
+ * SIGTERM, SIGINT, SIGHUP: power button, force after the grace; another one,
+ * a second or more later, forces at once. init blocks them in the calling thread, so before any other
  * thread exists. 0 or -errno.
  */
 int vm_signal_init(struct vm *vm);

@@ -31,6 +31,9 @@ static void on_signal(void *owner, uint32_t events)
 	(void)events;
 	if (read(vm->signal_fd, &si, sizeof(si)) != sizeof(si) || vm->ending)
 		return;
+	/* timeout(1), for one, sends the same signal twice: that is one wish */
+	if (vm->asked && loop_now() - vm->asked_at < NSEC)
+		return;
 	if (vm->asked || !vm->opt->grace) {
 		fprintf(stderr, "vmmd: signal %u (%s): forced off\n",
 			si.ssi_signo, strsignal(si.ssi_signo));
@@ -40,6 +43,7 @@ static void on_signal(void *owner, uint32_t events)
 	fprintf(stderr, "vmmd: signal %u (%s): pressing the guest's power button, forcing it off in %u s\n",
 		si.ssi_signo, strsignal(si.ssi_signo), vm->opt->grace);
 	vm->asked = true;
+	vm->asked_at = loop_now();
 	loop_timer_arm(vm->grace_timer, loop_now() + vm->opt->grace * NSEC);
 	machine_power_button(vm->machine);
 }
