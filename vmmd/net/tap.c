@@ -5,8 +5,8 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/if.h>
 #include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -130,13 +130,9 @@ static int tap_open(struct tap_net *tap, const char *ifname, char *err,
 		    size_t errlen)
 {
 	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
-	char path[64];
 
-	if (!*ifname || strlen(ifname) >= IFNAMSIZ || strchr(ifname, '/'))
-		return tap_refuse(ifname, ENODEV, err, errlen);
 	/* TUNSETIFF would make one, down and on no bridge: not what was meant */
-	snprintf(path, sizeof(path), "/sys/class/net/%s", ifname);
-	if (access(path, F_OK) < 0)
+	if (strlen(ifname) >= IFNAMSIZ || !if_nametoindex(ifname))
 		return tap_refuse(ifname, ENODEV, err, errlen);
 	tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
 	if (tap->fd < 0)

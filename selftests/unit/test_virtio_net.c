@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The network device, worked by a driver, in front of a back end that the
+ * test holds in its hands.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <linux/virtio_config.h>
+#include <linux/virtio_net.h>
+#include <linux/virtio_pci.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "bus.h"
+#include "iov.h"
+#include "net/net.h"
+#include "virtio/virtio_net.h"
+#include "virtio_driver.h"
+
+#define F_VERSION_1	(1ULL << VIRTIO_F_VERSION_1)
+#define F_EVENT_IDX	(1ULL << VIRTIO_RING_F_EVENT_IDX)
+#define F_MRG		(1ULL << VIRTIO_NET_F_MRG_RXBUF)
+#define F_ALL		(~0ULL)
+#define RX		0
+#define TX		1
+#define HDR		12
+#define DEVFN		(3 << 3)
+
+struct back_end {
+	struct net net;
+	unsigned int sent, resumed;
+	size_t last_len;
+	uint8_t last[2048];
+};
+
+struct fixture {
+	struct vt_machine *m;
+	struct vt_dev d;
+	struct back_end be;
+	uint64_t tx, rx;	/* guest memory for frames */
+};
+
+static void be_send(struct net *net, const struct iovec *iov, unsigned int n,
+		    size_t len)
+{
+	struct back_end *be = (struct back_end *)net;
+
+	be->sent++;
+	be->last_len = len;
+	assert_int_equal(iov_read(iov, n, 0, be->last, sizeof(be->last)),
+			 len < sizeof(be->last) ? len : sizeof(be->last));
+}
+
+static void be_resume(struct net *net)
+{
+	((struct back_end *)net)->resumed++;
+}
+
+static const struct net_ops be_ops = { .send = be_send, .resume = be_resume };
+
+static int setup(void **state)
+{
+	static const uint8_t mac[6] = { 0x52, 0x54, 0, 1, 2, 3 };
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	f->m = vt_new();
+	f->be.net.ops = &be_ops;
+	vt_lock(f->m);
+	assert_int_equal(virtio_net_new(&f->m->env, f->m->bus, &f->be.net, mac), 0);
+	vt_unlock(f->m);
+	vt_probe(&f->d, f->m, DEVFN);
+	vt_enable_msix(&f->d, 3);
+	f->tx = vt_alloc(f->m, 1 << 20, 4096);
+	f->rx = vt_alloc(f->m, 1 << 20, 4096);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	vt_free_devices(f->m);
+	assert_null(f->be.net.receive);
+	vt_free(f->m);
+	free(f);
+	return 0;
+}
+
+static bool receive(struct fixture *f, const void *frame, size_t len)
+{
+	bool ok;
+
+	vt_lock(f->m);
+	ok = f->be.net.receive(f->be.net.owner, frame, len);
+	vt_unlock(f->m);
+	return ok;
+}
+
+static void send_one(struct fixture *f, uint32_t hdr, uint32_t len)
+{
+	const struct vt_buf bufs[] = {
+		{ f->tx, hdr, false },
+		{ f->tx + 4096, len, false },
+	};
+	struct vring_used_elem elem;
+
+	vt_add(&f->d, TX, bufs, 2);
+	vt_kick(&f->d, TX);
+	assert_true(vt_get(&f->d, TX, &elem));
+	assert_int_equal(elem.len, 0);
+}
+
+static void offer_rx(struct fixture *f, unsigned int n, uint32_t len)
+{
+	unsigned int i;
+
+	for (i = 0; i < n; i++)
+		vt_add(&f->d, RX, &(struct vt_buf){ f->rx + i * 4096, len, true }, 1);
+	vt_kick(&f->d, RX);
+}
+
+static void test_config(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(vt_cfg_read(f->m, DEVFN, 2, 2), 0x1041);
+	assert_int_equal(vt_read(&f->d, f->d.device, 4), 0x01005452);
+	assert_int_equal(vt_read(&f->d, f->d.device + 4, 2), 0x0302);
+	assert_int_equal(vt_read(&f->d, f->d.device + 6, 2), VIRTIO_NET_S_LINK_UP);
+	assert_int_equal(vt_features(&f->d) & (1ULL << VIRTIO_NET_F_CSUM |
+					       1ULL << VIRTIO_NET_F_CTRL_VQ), 0);
+}
+
+static void test_send(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t *p = vt_ptr(f->m, f->tx + 4096, 1514);
+	unsigned int i;
+
+	vt_start(&f->d, F_ALL, 2, 64);
+	for (i = 0; i < 1514; i++)
+		p[i] = i;
+	send_one(f, HDR, 1514);
+	assert_int_equal(f->be.sent, 1);
+	assert_int_equal(f->be.last_len, 1514);
+	assert_memory_equal(f->be.last, p, 1514);
+	assert_int_equal(vt_msis(f->m, 2), 1);
+	/* header and frame in pieces as the driver likes */
+	send_one(f, 5, 60 + 7);
+	assert_int_equal(f->be.last_len, 60);
+	assert_memory_equal(f->be.last, p + 7, 60);
+}
+
+static void test_send_nonsense(void **state)
+{
+	struct fixture *f = *state;
+
+	vt_start(&f->d, F_ALL, 2, 64);
+	send_one(f, HDR, 0);			/* no frame */
+	send_one(f, HDR, 13);			/* no Ethernet header */
+	send_one(f, 0, 11);			/* no header */
+	send_one(f, HDR, 65551);		/* no medium takes it */
+	send_one(f, HDR, 900 * 1024);
+	assert_int_equal(f->be.sent, 0);
+	assert_int_equal(vt_status(&f->d) & VIRTIO_CONFIG_S_NEEDS_RESET, 0);
+	send_one(f, HDR, 65550);
+	assert_int_equal(f->be.sent, 1);
+}
+
+static bool all_sent(void *arg)
+{
+	struct fixture *f = arg;
+
+	return f->be.sent >= 200;
+}
+
+/* a full queue is not sent under one hold of the lock, and yet all of it is */
+static void test_send_batches(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int i, at_once;
+
+	vt_start(&f->d, F_ALL, 2, 256);
+	for (i = 0; i < 200; i++)
+		vt_add(&f->d, TX, &(struct vt_buf){ f->tx, 100, false }, 1);
+	/* the loop cannot get at the lock in between */
+	vt_lock(f->m);
+	bus_write(f->m->env.mmio, f->d.notify + TX * f->d.notify_multiplier, TX, 2);
+	at_once = f->be.sent;
+	vt_unlock(f->m);
+	assert_int_equal(at_once, 64);
+	assert_true(vt_wait(f->m, all_sent, f, 2000));
+	assert_int_equal(f->be.sent, 200);
+}
+
+static void test_receive(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_net_hdr_mrg_rxbuf *hdr = vt_ptr(f->m, f->rx, HDR);
+	struct vring_used_elem elem;
+	uint8_t frame[1514];
+
+	vt_start(&f->d, F_ALL, 2, 64);
+	memset(frame, 0x3c, sizeof(frame));
+	memset(hdr, 0xff, HDR);
+	offer_rx(f, 4, 2048);
+	assert_true(receive(f, frame, 1514));
+	assert_true(vt_get(&f->d, RX, &elem));
+	assert_int_equal(elem.len, HDR + 1514);
+	assert_int_equal(hdr->num_buffers, 1);
+	assert_int_equal(hdr->hdr.flags | hdr->hdr.gso_type, 0);
+	assert_memory_equal(vt_ptr(f->m, f->rx + HDR, 1514), frame, 1514);
+	assert_int_equal(vt_msis(f->m, 1), 1);
+	/* senseless frames of a back end are dropped */
+	assert_true(receive(f, frame, 5));
+	assert_int_equal(f->d.q[RX].used->idx, 1);
+}
+
+/* 5.1.6.3.1: a frame over several buffers appears at once */
+static void test_merge(void **state)
+{
+	struct fixture *f = *state;
+	struct virtio_net_hdr_mrg_rxbuf *hdr = vt_ptr(f->m, f->rx, HDR);
+	struct vring_used_elem elem;
+	uint8_t frame[1000], got[1012];
+	unsigned int i, at = 0;
+
+	vt_start(&f->d, F_ALL, 2, 64);
+	for (i = 0; i < sizeof(frame); i++)
+		frame[i] = i * 7;
+	offer_rx(f, 10, 300);
+	assert_true(receive(f, frame, sizeof(frame)));
+	assert_int_equal(hdr->num_buffers, 4);
+	assert_int_equal(f->d.q[RX].used->idx, 4);
+	for (i = 0; i < 4; i++) {
+		assert_true(vt_get(&f->d, RX, &elem));
+		memcpy(got + at, vt_ptr(f->m, f->rx + 4096 * i, elem.len), elem.len);
+		at += elem.len;
+	}
+	assert_int_equal(at, HDR + sizeof(frame));
+	assert_memory_equal(got + HDR, frame, sizeof(frame));
+}
+
+/* without MRG_RXBUF a frame that does not fit is lost, and its buffer is not */
+static void test_no_merge(void **state)
+{
+	struct fixture *f = *state;
+	struct vring_used_elem elem;
+	uint8_t frame[1000] = { 0 };
+
+	vt_start(&f->d, F_VERSION_1, 2, 64);
+	offer_rx(f, 2, 300);
+	assert_true(receive(f, frame, 1000));
+	assert_int_equal(f->d.q[RX].used->idx, 0);
+	assert_true(receive(f, frame, 100));
+	assert_true(vt_get(&f->d, RX, &elem));
+	assert_int_equal(elem.len, HDR + 100);
+}
+
+static void starve(struct fixture *f, uint64_t features)
+{
+	uint8_t frame[1000] = { 0 };
+	unsigned int i;
+
+	vt_start(&f->d, features, 2, 64);
+	f->be.resumed = 0;
+	assert_false(receive(f, frame, 100));
+	offer_rx(f, 1, 2048);
+	assert_int_equal(f->be.resumed, 1);
+	assert_true(receive(f, frame, 100));
+	assert_false(receive(f, frame, 100));
+	/* some buffers, but too few: hear of the next one */
+	offer_rx(f, 2, 300);
+	assert_int_equal(f->be.resumed, 2);
+	if (features & F_MRG) {
+		assert_false(receive(f, frame, 1000));
+		assert_int_equal(f->d.q[RX].used->idx, 1);
+		offer_rx(f, 2, 300);
+		assert_int_equal(f->be.resumed, 3);
+		assert_true(receive(f, frame, 1000));
+	}
+	/* enough buffers: rings are not wanted */
+	for (i = 0; i < 5; i++)
+		offer_rx(f, 1, 2048);
+	assert_true(f->be.resumed <= 3);
+}
+
+static void test_starving(void **state)
+{
+	struct fixture *f = *state;
+
+	starve(f, F_VERSION_1);
+	starve(f, F_VERSION_1 | F_MRG);
+	starve(f, F_VERSION_1 | F_MRG | F_EVENT_IDX);
+	/* with event indices it asked for the one after the last it saw */
+	assert_false(receive(f, (uint8_t[65000]){ 0 }, 65000));
+	assert_int_equal(*(uint16_t *)&f->d.q[RX].used->ring[64],
+			 f->d.q[RX].avail->idx);
+}
+
+/* a back end that waits is woken by the next driver, whoever that is */
+static void test_starving_over_reset(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frame[100] = { 0 };
+
+	vt_start(&f->d, F_ALL, 2, 64);
+	assert_false(receive(f, frame, 100));
+	vt_set_status(&f->d, 0);
+	assert_true(receive(f, frame, 100));	/* no driver: lost */
+	f->be.resumed = 0;
+	vt_start(&f->d, F_ALL, 2, 64);
+	assert_int_equal(f->be.resumed, 1);
+}
+
+static void test_bad_rx_buffers(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frame[100] = { 0 };
+	const struct vt_buf bad[] = {
+		{ f->rx, 11, true },		/* no room for a header */
+		{ f->rx, 0, true },
+		{ f->rx, 2048, false },		/* not for writing */
+		{ VT_ROM, 2048, true },
+	};
+	unsigned int i;
+
+	for (i = 0; i < 4; i++) {
+		vt_start(&f->d, F_ALL, 2, 64);
+		vt_add(&f->d, RX, &bad[i], 1);
+		vt_kick(&f->d, RX);
+		assert_true(receive(f, frame, 100));
+		assert_true(vt_status(&f->d) & VIRTIO_CONFIG_S_NEEDS_RESET);
+		assert_true(receive(f, frame, 100));
+	}
+}
+
+/* buffers of one byte each: bounded, and no harm */
+static void test_tiny_rx_buffers(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t frame[1514] = { 0 };
+
+	vt_start(&f->d, F_ALL, 2, 64);
+	offer_rx(f, 1, HDR);
+	offer_rx(f, 63, 1);
+	assert_true(receive(f, frame, 1514));
+	assert_int_equal(f->d.q[RX].used->idx, 0);
+	assert_true(receive(f, frame, 60));
+	assert_int_equal(f->d.q[RX].used->idx, 61);
+}
+
+static void test_save_load(void **state)
+{
+	struct fixture *f = *state;
+	struct vt_registered *r = &f->m->dev[f->m->ndevs - 1];
+	static uint8_t a[8192], b[8192];
+	uint8_t frame[100] = { 0 };
+	size_t n;
+
+	vt_start(&f->d, F_ALL, 2, 64);
+	offer_rx(f, 8, 2048);
+	assert_true(receive(f, frame, 100));
+	send_one(f, HDR, 100);
+	vt_lock(f->m);
+	n = r->ops->save(r->owner, a, sizeof(a));
+	r->ops->reset(r->owner);
+	assert_int_equal(r->ops->load(r->owner, a, n), 0);
+	assert_int_equal(r->ops->save(r->owner, b, sizeof(b)), n);
+	vt_unlock(f->m);
+	assert_memory_equal(a, b, n);
+	send_one(f, HDR, 100);
+	assert_true(receive(f, frame, 100));
+	assert_int_equal(f->d.q[RX].used->idx, 2);
+}
+
+static void test_random(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t end = vt_now_ms() + 1000, seed = 0x9e3779b97f4a7c15ULL;
+	static uint8_t frame[65550];
+	unsigned int i, j, n, q;
+	struct vt_buf bufs[5];
+
+#define RND(below) (seed ^= seed << 13, seed ^= seed >> 7, seed ^= seed << 17, \
+		    (seed >> 20) % (below))
+	while (vt_now_ms() < end) {
+		f->m->alloc = f->rx + (1 << 20);
+		vt_start(&f->d, RND(2) ? F_ALL : F_VERSION_1, 2, 64);
+		for (i = 0; i < 40; i++) {
+			q = RND(2);
+			n = 1 + RND(5);
+			for (j = 0; j < n; j++)
+				bufs[j] = (struct vt_buf){
+					.gpa = RND(100) ? f->rx + RND(65536) : seed,
+					.len = RND(100) ? RND(2000) : RND(0xffffffff),
+					.write = RND(50) ? q == RX : q == TX,
+				};
+			vt_add(&f->d, q, bufs, n);
+			vt_kick(&f->d, q);
+			receive(f, frame, RND(4) ? RND(2000) : RND(65550));
+		}
+	}
+#undef RND
+	f->m->alloc = f->rx + (1 << 20);
+	vt_start(&f->d, F_ALL, 2, 64);
+	send_one(f, HDR, 100);
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(test_config),
+		T(test_send),
+		T(test_send_nonsense),
+		T(test_send_batches),
+		T(test_receive),
+		T(test_merge),
+		T(test_no_merge),
+		T(test_starving),
+		T(test_starving_over_reset),
+		T(test_bad_rx_buffers),
+		T(test_tiny_rx_buffers),
+		T(test_save_load),
+		T(test_random),
+	};
+
+	return cmocka_run_group_tests_name("virtio_net", tests, NULL, NULL);
+}
