@@ -35,7 +35,9 @@
  * Interrupts are off. GIF is off from before the guest's state is loaded to
  * after the host's is back, so neither an NMI nor an interrupt sees a guest's
  * GS base. IF is set for VMRUN only: with V_INTR_MASKING it is what lets a
- * host interrupt end the guest's turn (APM 2 15.21.1).
+ * host interrupt end the guest's turn (APM 2 15.21.1). STI is not right before
+ * VMRUN: emulated CPUs take its shadow along into the guest, where an STI as
+ * the first instruction then casts none.
  */
 	.text
 SYM_FUNC_START(svm_enter)
@@ -65,8 +67,8 @@ SYM_FUNC_START(svm_enter)
 	mov	RDI(%rdi), %rdi
 
 	clgi
-	vmload	%rax
 	sti
+	vmload	%rax
 	vmrun	%rax
 	cli
 	vmsave	%rax

@@ -340,6 +340,8 @@ static void after_exit(struct vmm_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb *v = svm->vmcb;
 	u64 cr8 = v->int_ctl & V_TPR_MASK;
+	/* where VMRUN does not load the shadow: nothing ran that could end it */
+	bool shadow = vcpu->ev.shadow && v->rip == vcpu->rip;
 
 	vcpu->gpr[VMM_RAX] = v->rax;
 	vcpu->gpr[VMM_RSP] = v->rsp;
@@ -348,7 +350,7 @@ static void after_exit(struct vmm_vcpu *vcpu)
 	vcpu->cr2 = v->cr2;
 	vcpu->dregs.dr6 = v->dr6;
 	vcpu->dregs.dr7 = v->dr7;
-	vcpu->ev.shadow = v->int_state & INT_STATE_SHADOW;
+	vcpu->ev.shadow = shadow || v->int_state & INT_STATE_SHADOW;
 	if (cr8 != vmm_lapic_cr8(vcpu))
 		vmm_lapic_set_cr8(vcpu, cr8);
 	event_decode(&vcpu->ev, v->exit_int_info);
