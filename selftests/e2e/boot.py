@@ -38,7 +38,7 @@ QEMU = ("qemu-system-x86_64 -accel tcg -m 512 -nodefaults -no-user-config"
         " -device virtio-blk-pci,drive=disk,disable-legacy=on"
         " -netdev user,id=net -device virtio-net-pci,netdev=net,disable-legacy=on"
         " -device virtio-rng-pci,disable-legacy=on")
-PRESETS = {"qemu": QEMU, "kvm": QEMU.replace("-accel tcg", "-accel kvm -cpu host")}
+PRESETS = {"qemu": QEMU, "kvm": QEMU.replace("-accel tcg", "-accel kvm")}
 
 FETCH_MB = 20
 WRITE_MB = 64
