@@ -427,6 +427,11 @@ void block_drain(struct block *b)
 		engine_wait(b);
 }
 
+const char *block_path(const struct block *b)
+{
+	return b->path;
+}
+
 uint64_t block_size(const struct block *b)
 {
 	return b->size;
@@ -455,6 +460,7 @@ void block_close(struct block *b)
 	engine_stop(b);
 	if (b->fd >= 0)
 		close(b->fd);
+	free(b->path);
 	free(b);
 }
 
@@ -469,6 +475,11 @@ struct block *block_open(const char *path, const struct block_opts *opts,
 	}
 	b->fd = -1;
 	b->loop = loop;
+	b->path = strdup(path);
+	if (!b->path) {
+		snprintf(err, errlen, "disk %s: no memory", path);
+		goto fail;
+	}
 	if (block_probe(b, path, opts, err, errlen))
 		goto fail;
 	if (engine_start(b)) {

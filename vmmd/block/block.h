@@ -57,6 +57,7 @@ struct block_opts {
 struct block *block_open(const char *path, const struct block_opts *opts,
 			 struct loop *loop, char *err, unsigned long errlen);
 void block_close(struct block *b);	/* waits for what is in flight */
+const char *block_path(const struct block *b);	/* as given, for reports */
 uint64_t block_size(const struct block *b);	/* bytes */
 bool block_read_only(const struct block *b);
 bool block_can_discard(const struct block *b);

@@ -23,6 +23,8 @@ struct block_list {
 };
 
 struct block {
+	char *path;
+
 	/* probe.c */
 	int fd;
 	uint64_t size;			/* bytes */

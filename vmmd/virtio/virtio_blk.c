@@ -20,7 +20,7 @@
 #define BLK_SECTOR	512
 #define BLK_QUEUE	VQ_SIZE_MAX
 #define BLK_SEG_MAX	(BLK_QUEUE - 2)		/* header and status */
-#define BLK_SIZE_MAX	(1024 * 1024U)		/* bytes of a segment */
+#define BLK_SIZE_MAX	(64 * 1024U)		/* bytes of a segment */
 #define BLK_DATA_MAX	((uint64_t)BLK_SEG_MAX * BLK_SIZE_MAX)
 #define BLK_RANGE_MAX	(256 * 1024 * 1024U / BLK_SECTOR) /* to discard, zero */
 
@@ -80,8 +80,9 @@ static const char *blk_name(const struct blk_request *r)
 static void blk_report(struct blk_request *r, int error)
 {
 	virtio_report(&r->blk->vdev,
-		      "%s of %llu bytes at %llu failed: %s; the guest got an I/O error%s",
-		      blk_name(r), (unsigned long long)r->io.len,
+		      "%s: %s of %llu bytes at %llu failed: %s; the guest got an I/O error%s",
+		      block_path(r->blk->block), blk_name(r),
+		      (unsigned long long)r->io.len,
 		      (unsigned long long)r->io.offset, strerror(error),
 		      error == ENOSPC || error == EDQUOT ?
 		      ", make room on the host's file system" : "");
