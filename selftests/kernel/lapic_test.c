@@ -61,11 +61,28 @@ static struct vm *subject(int x2apic, unsigned int what, unsigned int cpus, u64 
 	return vm;
 }
 
+static void show_apics(struct vm *vm)
+{
+	struct vmm_state st;
+	unsigned int cpu, reg;
+
+	for (cpu = 0; cpu < vm->nvcpus; cpu++) {
+		if (vcpu_get(&vm->vcpu[cpu], VMM_STATE_APIC, &st))
+			continue;
+		fprintf(stderr, "# APIC %u:", cpu);
+		for (reg = 0; reg < 64; reg++)
+			if (st.apic.regs[reg])
+				fprintf(stderr, " %x=%x", reg, st.apic.regs[reg]);
+		fputc('\n', stderr);
+	}
+}
+
 static int run(struct vm *vm)
 {
 	if (vm_run(vm, RUN_MS) == VM_EXITED && !vm->result)
 		return 0;
 	vm_explain(vm);
+	show_apics(vm);
 	return vm->result ?: -1;
 }
 

@@ -322,11 +322,27 @@ const char *vm_exit_name(u32 reason)
 	return reason < sizeof(name) / sizeof(*name) ? name[reason] : "?";
 }
 
+static void explain_apic(const struct vmm_state *st)
+{
+	unsigned int i;
+
+	fprintf(stderr, "#   apic base=%llx tpr=%x svr=%x lvtt=%x", st->apic.base,
+		st->apic.regs[0x08], st->apic.regs[0x0f], st->apic.regs[0x32]);
+	for (i = 0; i < 8; i++) {
+		if (st->apic.regs[0x10 + i])
+			fprintf(stderr, " isr%u=%08x", i, st->apic.regs[0x10 + i]);
+		if (st->apic.regs[0x20 + i])
+			fprintf(stderr, " irr%u=%08x", i, st->apic.regs[0x20 + i]);
+	}
+	fprintf(stderr, " shadow=%u nmi=%u/%u\n", st->events.shadow,
+		st->events.nmi_pending, st->events.nmi_blocked);
+}
+
 static void explain_vcpu(struct vcpu *v)
 {
 	static struct vmm_state st;
 	struct vmm_run *run = v->run;
-	int r = vcpu_get(v, VMM_STATE_REGS | VMM_STATE_SREGS | VMM_STATE_EVENTS, &st);
+	int r = vcpu_get(v, VMM_STATE_ALL, &st);
 
 	fprintf(stderr, "# vCPU %u: %llu exits, last %s", v->id,
 		v->exits, vm_exit_name(run->reason));
@@ -346,6 +362,7 @@ static void explain_vcpu(struct vcpu *v)
 		st.regs.gpr[VMM_RSP], st.regs.gpr[VMM_RAX], st.sregs.cr0,
 		st.sregs.cr3, st.sregs.cr4, st.sregs.efer, st.events.run_state,
 		st.events.type, st.events.vector);
+	explain_apic(&st);
 }
 
 void vm_explain(struct vm *vm)

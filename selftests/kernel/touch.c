@@ -26,17 +26,28 @@ asm(".pushsection .rodata\n"
     "	add $4096, %rbx\n"
     "	cmp %rsi, %rbx\n"
     "	jb 2b\n"
-    "	dec %ecx\n"
-    "	jnz 1b\n"
+    "	inc %eax\n"
+    "	cmp %ecx, %eax\n"
+    "	jae 3f\n"
+    "	cmpl $0, " STR(TOUCH_STOP) "\n"
+    "	je 1b\n"
+    "3:\n"
     "	" OUT
-    "3:	cli\n"
+    "4:	cli\n"
     "	hlt\n"
-    "	jmp 3b\n"
+    "	jmp 4b\n"
     "touch_code_end:\n"
     ".popsection\n");
 
 extern const u8 touch_code[], touch_code_read[], touch_code_write[];
 extern const u8 touch_code_fetch[], touch_code_count[], touch_code_end[];
+
+/* after reset all but the first wait for a start-up IPI: spare them that */
+static void wake_up(struct vcpu *v)
+{
+	v->run->events = (struct vmm_events){ .run_state = VMM_RUNNING };
+	v->run->set |= VMM_STATE_EVENTS;
+}
 
 struct vm *touch_vm(unsigned int cpus)
 {
@@ -57,6 +68,7 @@ static void at_code(struct vcpu *v, const u8 *code)
 	regs->rflags = 2;
 	v->run->flags = 0;		/* whatever was not done is not done */
 	v->run->set = VMM_STATE_REGS;
+	wake_up(v);
 }
 
 static u32 one_access(struct vcpu *v, const u8 *code, u64 at, u32 value)
@@ -102,6 +114,12 @@ void touch_count(struct vcpu *v, u64 start, u64 end, u32 offset, u32 rounds)
 	v->run->regs.gpr[VMM_RSI] = end;
 	v->run->regs.gpr[VMM_RDX] = offset;
 	v->run->regs.gpr[VMM_RCX] = rounds;
+	*(u32 *)(v->vm->ram + TOUCH_STOP) = 0;
+}
+
+void touch_stop(struct vm *vm)
+{
+	__atomic_store_n((u32 *)(vm->ram + TOUCH_STOP), 1, __ATOMIC_SEQ_CST);
 }
 
 void *touch_alloc(size_t size, size_t align)

@@ -12,6 +12,7 @@
 #include "vm.h"
 
 #define TOUCH_CODE	0x9000
+#define TOUCH_STOP	0xa000		/* dword in RAM, see touch_count */
 #define TOUCH_PORT	0x10		/* OUT: the access is done */
 #define TOUCH_AREA	0x40000000ull	/* gpa for the tests' own mappings */
 
@@ -29,11 +30,12 @@ u32 touch_fetch(struct vcpu *v, u64 at);
 #define TOUCH_INSN	((u32)(0xe7 | TOUCH_PORT << 8))	/* OUT imm8, EAX */
 
 /*
- * Prepare the vCPU to add 1, `rounds` times, to the dword at start + p * 4096 +
- * offset for every page p below end. It says so through TOUCH_PORT when it is
- * done, and then halts. Run it with vm_run.
+ * Prepare the vCPU to add 1 to the dword at start + p * 4096 + offset for every
+ * page p below end, again and again, `rounds` times or until touch_stop. Then it
+ * tells the number of rounds at TOUCH_PORT and halts. Run it with vm_run.
  */
 void touch_count(struct vcpu *v, u64 start, u64 end, u32 offset, u32 rounds);
+void touch_stop(struct vm *vm);		/* all of them, after the round */
 
 /* what an address space has for the tests: aligned, anonymous, private */
 void *touch_alloc(size_t size, size_t align);
