@@ -27,6 +27,10 @@ struct chardev_socket {
 	bool eof;		/* the client sends no more, but may listen */
 };
 
+/* always wanted, and never there: the loop reports a hang-up only to those who
+ * want something */
+#define CLIENT_EVENTS	EPOLLPRI
+
 static void client_close(struct chardev_socket *s)
 {
 	if (s->lf)
@@ -116,7 +120,7 @@ static void listen_event(void *owner, uint32_t events)
 	if (s->fd < 0)
 		return;
 	s->eof = false;
-	s->events = chardev_input_room(&s->chr) ? EPOLLIN : 0;
+	s->events = CLIENT_EVENTS | (chardev_input_room(&s->chr) ? EPOLLIN : 0);
 	s->lf = loop_fd_add(s->chr.loop, s->fd, s->events, client_event, s);
 	if (!s->lf) {
 		client_close(s);

@@ -237,15 +237,7 @@ static void console_in_event(void *owner, uint32_t events)
 {
 	struct console *con = owner;
 
-	if (events & EPOLLIN) {
-		console_read(con);
-		return;
-	}
-	/* the writer is gone while we do not read: epoll would go on telling */
-	loop_fd_remove(con->in_lf);
-	con->in_lf = NULL;
-	if (!con->paused)
-		console_read(con);
+	console_read(con);		/* after a hang-up: what is left */
 }
 
 /* a regular file as input: read ahead whenever there is room */

@@ -41,7 +41,10 @@ enum {
 #define C_UF		0x10
 #define D_VALID		0x80
 
-#define MAX_SEC		(1LL << 33)	/* year 2242: nanoseconds fit 63 bits */
+/* nanoseconds since 1970 and offsets between two such times fit 63 bits */
+#define MAX_SEC		(1LL << 33)	/* year 2242 */
+#define MIN_SEC		-(1LL << 32)	/* year 1833 */
+#define MAX_OFFSET	7000000000000000000LL
 #define UIP_NS		244000	/* UIP comes so long before an update */
 #define ALARM_ANY	0xc0	/* and above: matches always */
 
@@ -163,8 +166,8 @@ static void time_store(struct rtc *rtc, int64_t fraction)
 	t = timegm(&tm);
 	if (t > MAX_SEC)
 		t = MAX_SEC;
-	if (t < -MAX_SEC)
-		t = -MAX_SEC;
+	if (t < MIN_SEC)
+		t = MIN_SEC;
 	t = t * 1000000000 + fraction;
 	rtc->s.offset = (int64_t)((uint64_t)t - (uint64_t)host_ns());
 	rtc->s.last = floor_sec(t);
@@ -446,6 +449,7 @@ static size_t rtc_save(void *owner, void *buf, size_t max)
 {
 	struct rtc *rtc = owner;
 
+	rtc_update(rtc);	/* what happened until now is part of the state */
 	return state_save(&rtc->s, sizeof(rtc->s), buf, max);
 }
 
@@ -458,7 +462,7 @@ static int rtc_load(void *owner, const void *buf, size_t len)
 		return -EINVAL;
 	memcpy(&s, buf, sizeof(s));
 	if (s.index >= CMOS_SIZE || s.frozen > 1 ||
-	    s.offset > 1LL << 62 || s.offset < -(1LL << 62) ||
+	    s.offset > MAX_OFFSET || s.offset < -MAX_OFFSET ||
 	    s.last > 2 * MAX_SEC || s.last < -2 * MAX_SEC)
 		return -EINVAL;
 	rtc->s = s;

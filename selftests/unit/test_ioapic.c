@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The I/O APIC: what each redirection entry makes of its wire. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "dev/devices.h"
+#include "fixture.h"
+
+#define IO	0xfec00000ULL
+#define LEVEL	0x8000U
+#define MASKED	0x10000U
+#define REMOTE	0x4000U
+
+static int setup(void **state)
+{
+	struct fx *fx = fx_new();
+
+	assert_int_equal(ioapic_new(&fx->env, IO), 0);
+	*state = fx;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fx_free(*state);
+	return 0;
+}
+
+static uint32_t get(struct fx *fx, unsigned int reg)
+{
+	fx_write(fx, IO, reg, 4);
+	return fx_read(fx, IO + 0x10, 4);
+}
+
+static void set(struct fx *fx, unsigned int reg, uint32_t value)
+{
+	fx_write(fx, IO, reg, 4);
+	fx_write(fx, IO + 0x10, value, 4);
+}
+
+static void rte(struct fx *fx, unsigned int pin, uint32_t low, uint32_t high)
+{
+	set(fx, 0x11 + 2 * pin, high);
+	set(fx, 0x10 + 2 * pin, low);
+}
+
+static void identity(void **state)
+{
+	struct fx *fx = *state;
+
+	assert_int_equal(get(fx, 1), 0x170020);
+	set(fx, 0, 0xffffffff);
+	assert_int_equal(get(fx, 0), 0x0f000000);
+	assert_int_equal(get(fx, 2), 0x0f000000);
+	assert_int_equal(get(fx, 0x10), MASKED);
+	assert_int_equal(get(fx, 0x40), 0);
+	set(fx, 0x10, 0xffffffff);
+	assert_int_equal(get(fx, 0x10), 0x1afff);	/* status is read-only */
+	set(fx, 0x11, 0xffffffff);
+	assert_int_equal(get(fx, 0x11), 0xff000000);
+}
+
+static void edge(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 4, 0x0941, 0x03000000);		/* lowest priority, logical */
+	fx_wire(fx, 4, true);
+	assert_int_equal(fx->msis, 1);
+	assert_int_equal(fx->msi_addr, 0xfee03004);
+	assert_int_equal(fx->msi_data, 0x141);
+	fx_wire(fx, 4, false);
+	fx_wire(fx, 4, true);
+	assert_int_equal(fx->msis, 2);
+	fx_eoi(fx, 0x41);
+	assert_int_equal(fx->msis, 2);
+}
+
+static void edge_masked_is_lost(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 4, 0x41 | MASKED, 0);
+	fx_wire(fx, 4, true);
+	rte(fx, 4, 0x41, 0);
+	assert_int_equal(fx->msis, 0);
+}
+
+static void level(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 11, 0x52 | LEVEL, 0);
+	fx_wire(fx, 11, true);
+	assert_int_equal(fx->msis, 1);
+	assert_int_equal(fx->msi_data, 0xc052);	/* level, assert */
+	assert_true(get(fx, 0x10 + 22) & REMOTE);
+	fx_wire(fx, 11, false);
+	fx_wire(fx, 11, true);
+	assert_int_equal(fx->msis, 1);		/* not before the EOI */
+	fx_eoi(fx, 0x51);
+	assert_int_equal(fx->msis, 1);
+	fx_eoi(fx, 0x52);
+	assert_int_equal(fx->msis, 2);		/* still high */
+	fx_wire(fx, 11, false);
+	fx_write(fx, IO + 0x40, 0x52, 4);	/* the EOI register */
+	assert_int_equal(fx->msis, 2);
+	assert_false(get(fx, 0x10 + 22) & REMOTE);
+}
+
+static void level_masked_waits(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 11, 0x52 | LEVEL | MASKED, 0);
+	fx_wire(fx, 11, true);
+	assert_int_equal(fx->msis, 0);
+	rte(fx, 11, 0x52 | LEVEL, 0);
+	assert_int_equal(fx->msis, 1);
+	/* guests free a pin by making it edge-triggered */
+	rte(fx, 11, 0x52 | MASKED, 0);
+	assert_false(get(fx, 0x10 + 22) & REMOTE);
+}
+
+static void timer_is_pin_2(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 0, 0x60, 0);
+	rte(fx, 2, 0x62, 0);
+	fx_wire(fx, 0, true);
+	assert_int_equal(fx->msis, 1);
+	assert_int_equal(fx->msi_data, 0x62);
+	fx_wire(fx, 2, true);			/* the cascade has no pin */
+	assert_int_equal(fx->msis, 1);
+}
+
+static void extint_goes_nowhere(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 0, 0x700, 0);
+	rte(fx, 2, 0x700, 0);
+	fx_wire(fx, 0, true);
+	assert_int_equal(fx->msis, 0);
+	rte(fx, 5, 0x400, 0);
+	fx_wire(fx, 5, true);
+	assert_int_equal(fx->msi_data, 0x400);	/* NMI */
+}
+
+static void accesses(void **state)
+{
+	struct fx *fx = *state;
+
+	fx_write(fx, IO, 0x01, 1);
+	assert_int_equal(fx_read(fx, IO + 0x12, 1), 0x17);
+	assert_int_equal(fx_read(fx, IO + 0x10, 2), 0x20);
+	fx_write(fx, IO, 0x10, 4);
+	fx_write(fx, IO + 0x10, 0, 1);		/* not 32 bits: dropped */
+	assert_int_equal(get(fx, 0x10), MASKED);
+	assert_int_equal(fx_read(fx, IO + 0x30, 8), 0);
+}
+
+static void state_of_everything(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 11, 0x52 | LEVEL, 0x1000000);
+	fx_wire(fx, 11, true);
+	fx_roundtrip(fx);
+	assert_true(get(fx, 0x10 + 22) & REMOTE);
+	fx_fuzz(fx, fx->env.mmio, IO, 0x50, 20000);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+	const struct CMUnitTest tests[] = {
+		T(identity), T(edge), T(edge_masked_is_lost), T(level),
+		T(level_masked_waits), T(timer_is_pin_2),
+		T(extint_goes_nowhere), T(accesses), T(state_of_everything),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
