@@ -2,6 +2,7 @@
 /* Fetch, decode, dispatch. */
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "emulate_int.h"
@@ -9,6 +10,7 @@
 
 #define PAGE		4096U
 #define INSN_MAX	15	/* bytes, APM 3 1.1 */
+#define CACHE_SLOTS	32
 
 struct handler {
 	emu_fn *fn;
@@ -113,6 +115,28 @@ static const struct handler handlers[ZYDIS_MNEMONIC_MAX_VALUE + 1] = {
 	VECTOR(MOVHPD, VECTOR_HIGH),
 };
 
+/* an instruction, its bytes, and the mode in which they mean that */
+struct decoded {
+	unsigned int mode;
+	uint8_t code[INSN_MAX];
+	ZydisDecodedInstruction insn;	/* length 0: nothing is here */
+	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+struct emu_cache {
+	struct decoded slot[CACHE_SLOTS];
+};
+
+struct emu_cache *emu_cache_new(void)
+{
+	return calloc(1, sizeof(struct emu_cache));
+}
+
+void emu_cache_free(struct emu_cache *cache)
+{
+	free(cache);
+}
+
 /* ---- fetch ---------------------------------------------------------------- */
 
 /*
@@ -186,16 +210,28 @@ static void say_bytes(struct emu *emu, const uint8_t *code, unsigned int n)
 		 (uint64_t)emu->regs.rip, n ? hex : " unreadable");
 }
 
+static unsigned int mode_of(const struct vmm_sregs *s)
+{
+	return walk_code_bits(s) | walk_stack_bits(s) << 8;
+}
+
+/* is what was decoded before still what the bytes say */
+static bool known(const struct decoded *d, const uint8_t *code, unsigned int n,
+		  unsigned int mode)
+{
+	return d->insn.length && d->insn.length <= n && d->mode == mode &&
+	       !memcmp(d->code, code, d->insn.length);
+}
+
 /* fetch and decode; a second page is read only if the instruction needs it */
-static bool decode(struct emu_cpu *c)
+static bool decode(struct emu_cpu *c, struct decoded *d)
 {
 	struct walk_fault *fault = &c->emu->fault;
-	uint8_t code[INSN_MAX];
-	unsigned int n = 0, more;
-	ZydisDecoder d;
+	unsigned int n = 0, more, mode = mode_of(c->emu->sregs);
 	ZyanStatus st;
+	uint8_t code[INSN_MAX];
+	ZydisDecoder z;
 
-	decoder_init(&d, c->emu->sregs);
 	do {
 		more = fetch(&c->walk, c->r.rip + n, code + n, INSN_MAX - n,
 			     WALK_FETCH, fault);
@@ -204,14 +240,24 @@ static bool decode(struct emu_cpu *c)
 			return false;
 		}
 		n += more;
-		st = ZydisDecoderDecodeFull(&d, code, n, &c->insn, c->op);
+		st = ZYAN_STATUS_SUCCESS;
+		if (known(d, code, n, mode))
+			break;
+		decoder_init(&z, c->emu->sregs);
+		st = ZydisDecoderDecodeFull(&z, code, n, &d->insn, d->op);
+		if (!ZYAN_SUCCESS(st))
+			d->insn.length = 0;
 	} while (st == ZYDIS_STATUS_NO_MORE_DATA && more && n < INSN_MAX);
 	if (!ZYAN_SUCCESS(st)) {
 		say_bytes(c->emu, code, n);
 		c->result = EMU_UNSUPPORTED;
 		return false;
 	}
-	c->next_rip = c->r.rip + c->insn.length;
+	d->mode = mode;
+	memcpy(d->code, code, d->insn.length);
+	c->insn = &d->insn;
+	c->op = d->op;
+	c->next_rip = c->r.rip + d->insn.length;
 	if (!walk_is_64(c->emu->sregs))
 		c->next_rip &= 0xffffffff;
 	return true;
@@ -232,11 +278,15 @@ enum emu_result emu_run(struct emu *emu)
 		.r = emu->regs,
 	};
 	const struct handler *h;
+	struct decoded own, *d = &own;
 	char text[128];
 
-	if (!decode(&c))
+	own.insn.length = 0;
+	if (emu->cache)
+		d = &emu->cache->slot[(c.r.rip ^ c.r.rip >> 5) % CACHE_SLOTS];
+	if (!decode(&c, d))
 		return c.result;
-	h = &handlers[c.insn.mnemonic];
+	h = &handlers[c.insn->mnemonic];
 	if (h->fn ? h->fn(&c, h->arg) : emu_unsupported(&c)) {
 		c.r.rip = c.next_rip;
 		c.r.rflags &= ~FL_RF;	/* APM 2 3.1.6 */
@@ -244,7 +294,7 @@ enum emu_result emu_run(struct emu *emu)
 		return EMU_DONE;
 	}
 	if (c.result == EMU_UNSUPPORTED) {
-		format_insn(&c.insn, c.op, c.r.rip, text, sizeof(text));
+		format_insn(c.insn, c.op, c.r.rip, text, sizeof(text));
 		snprintf(emu->why, sizeof(emu->why),
 			 "the instruction `%s` at rip 0x%" PRIx64, text,
 			 (uint64_t)emu->regs.rip);

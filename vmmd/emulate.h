@@ -28,6 +28,15 @@ struct emu_ops {
 	int (*vec_set)(void *owner, unsigned int reg, const uint8_t *v);
 };
 
+/*
+ * Instructions that were decoded before, found by their bytes. A guest uses few
+ * different ones on its devices. For one thread.
+ */
+struct emu_cache;
+
+struct emu_cache *emu_cache_new(void);	/* NULL: no memory */
+void emu_cache_free(struct emu_cache *cache);
+
 enum emu_result {
 	EMU_DONE,		/* executed; regs are those after it */
 	EMU_AGAIN,		/* a batch of a rep is done; regs->rip stays */
@@ -38,6 +47,7 @@ enum emu_result {
 struct emu {
 	/* in */
 	struct mem *mem;
+	struct emu_cache *cache;	/* may be NULL */
 	const struct emu_ops *ops;
 	void *owner;
 	unsigned int phys_bits;

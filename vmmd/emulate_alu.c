@@ -237,7 +237,7 @@ static bool bit_place(struct emu_cpu *c, unsigned int access,
 	return emu_at(c, ZydisRegisterGetId(c->op[0].mem.segment),
 		      (emu_offset(c, 0) +
 		       (uint64_t)((offset >> 3) & -(int64_t)size)) &
-		      emu_mask(c->insn.address_width / 8),
+		      emu_mask(c->insn->address_width / 8),
 		      size, access, dst);
 }
 
@@ -346,7 +346,7 @@ bool emu_mul(struct emu_cpu *c, unsigned int arg)
 /* IMUL has one, two or three operands */
 bool emu_imul(struct emu_cpu *c, unsigned int arg)
 {
-	unsigned int n = c->insn.operand_count_visible;
+	unsigned int n = c->insn->operand_count_visible;
 	struct emu_ref dst, src, imm;
 	__int128 v;
 
@@ -478,7 +478,7 @@ bool emu_setcc(struct emu_cpu *c, unsigned int arg)
 	(void)arg;
 	if (!emu_operand(c, 0, WALK_WRITE, &dst))
 		return false;
-	emu_store(c, &dst, emu_condition(c, c->insn.opcode & 15));
+	emu_store(c, &dst, emu_condition(c, c->insn->opcode & 15));
 	return true;
 }
 
@@ -492,7 +492,7 @@ bool emu_cmovcc(struct emu_cpu *c, unsigned int arg)
 		return false;
 	/* memory is read, and the upper half cleared, in any case */
 	v = emu_load(c, &src);
-	emu_store(c, &dst, emu_condition(c, c->insn.opcode & 15) ?
+	emu_store(c, &dst, emu_condition(c, c->insn->opcode & 15) ?
 			   v : emu_load(c, &dst));
 	return true;
 }

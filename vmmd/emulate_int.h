@@ -33,8 +33,8 @@ struct emu_cpu {
 	struct emu *emu;
 	struct walk walk;
 	struct vmm_regs r;		/* working copy */
-	ZydisDecodedInstruction insn;
-	ZydisDecodedOperand op[ZYDIS_MAX_OPERAND_COUNT];
+	const ZydisDecodedInstruction *insn;
+	const ZydisDecodedOperand *op;
 	uint64_t next_rip;
 	enum emu_result result;		/* why an emu_fn returned false */
 };

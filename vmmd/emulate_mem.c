@@ -79,7 +79,7 @@ uint64_t emu_offset(struct emu_cpu *c, unsigned int n)
 		offset += address_register(c, m->base);
 	if (m->index != ZYDIS_REGISTER_NONE)
 		offset += address_register(c, m->index) * m->scale;
-	return offset & emu_mask(c->insn.address_width / 8);
+	return offset & emu_mask(c->insn->address_width / 8);
 }
 
 static bool register_ref(struct emu_cpu *c, ZydisRegister reg,

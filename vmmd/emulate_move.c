@@ -95,7 +95,7 @@ static bool push_place(struct emu_cpu *c, unsigned int size,
 
 bool emu_push(struct emu_cpu *c, unsigned int arg)
 {
-	unsigned int size = c->insn.operand_width / 8;
+	unsigned int size = c->insn->operand_width / 8;
 	struct emu_ref src, dst;
 
 	(void)arg;
@@ -113,7 +113,7 @@ bool emu_push(struct emu_cpu *c, unsigned int arg)
 
 bool emu_pop(struct emu_cpu *c, unsigned int arg)
 {
-	unsigned int size = c->insn.operand_width / 8;
+	unsigned int size = c->insn->operand_width / 8;
 	struct emu_ref src, dst;
 
 	(void)arg;
@@ -132,12 +132,12 @@ bool emu_pop(struct emu_cpu *c, unsigned int arg)
 /* near CALL and JMP through a register or memory */
 bool emu_jump(struct emu_cpu *c, unsigned int kind)
 {
-	unsigned int size = c->insn.operand_width / 8;
+	unsigned int size = c->insn->operand_width / 8;
 	struct walk_fault fault;
 	struct emu_ref src, ret;
 	uint64_t target, linear;
 
-	if (c->insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
+	if (c->insn->meta.branch_type == ZYDIS_BRANCH_TYPE_FAR ||
 	    c->op[0].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
 		return emu_unsupported(c);
 	if (!emu_operand(c, 0, 0, &src))
@@ -194,7 +194,7 @@ static bool vector_load(struct emu_cpu *c, unsigned int kind,
 			const struct emu_ref *src, unsigned int reg)
 {
 	uint8_t v[EMU_VEC_SIZE] = { 0 };
-	bool vex = c->insn.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
+	bool vex = c->insn->encoding == ZYDIS_INSTRUCTION_ENCODING_VEX;
 	bool half = kind == VECTOR_LOW || kind == VECTOR_HIGH;
 
 	if (!vector_get(c, reg, v))
@@ -216,10 +216,10 @@ bool emu_vector(struct emu_cpu *c, unsigned int kind)
 	struct emu_ref ref;
 	unsigned int reg;
 
-	if (c->insn.operand_count_visible != 2 || !emu_is_mem(c, m) ||
+	if (c->insn->operand_count_visible != 2 || !emu_is_mem(c, m) ||
 	    !vector_register(c, !m) || size > EMU_VEC_SIZE ||
-	    (c->insn.encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
-	     c->insn.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX))
+	    (c->insn->encoding != ZYDIS_INSTRUCTION_ENCODING_LEGACY &&
+	     c->insn->encoding != ZYDIS_INSTRUCTION_ENCODING_VEX))
 		return emu_unsupported(c);
 	reg = ZydisRegisterGetId(c->op[!m].reg.value);
 	if (!emu_operand(c, m, m ? 0 : WALK_WRITE, &ref))

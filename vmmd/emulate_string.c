@@ -18,7 +18,7 @@ static unsigned int source_segment(const struct emu_cpu *c)
 {
 	unsigned int i;
 
-	for (i = 0; i < c->insn.operand_count; i++)
+	for (i = 0; i < c->insn->operand_count; i++)
 		if (emu_is_mem(c, i) &&
 		    ZydisRegisterGetId(c->op[i].mem.base) == RSI)
 			return ZydisRegisterGetId(c->op[i].mem.segment);
@@ -33,7 +33,7 @@ static struct emu_ref gpr_ref(unsigned int reg, unsigned int size)
 /* add to a register as wide as addresses are */
 static uint64_t advance(struct emu_cpu *c, unsigned int reg, uint64_t by)
 {
-	struct emu_ref ref = gpr_ref(reg, c->insn.address_width / 8);
+	struct emu_ref ref = gpr_ref(reg, c->insn->address_width / 8);
 	uint64_t v = emu_load(c, &ref) + by;
 
 	emu_store(c, &ref, v);
@@ -43,14 +43,14 @@ static uint64_t advance(struct emu_cpu *c, unsigned int reg, uint64_t by)
 static bool source(struct emu_cpu *c, unsigned int size, struct emu_ref *ref)
 {
 	return emu_at(c, source_segment(c), c->r.gpr[RSI] &
-		      emu_mask(c->insn.address_width / 8), size, 0, ref);
+		      emu_mask(c->insn->address_width / 8), size, 0, ref);
 }
 
 static bool destination(struct emu_cpu *c, unsigned int size,
 			unsigned int access, struct emu_ref *ref)
 {
 	return emu_at(c, VMM_ES, c->r.gpr[RDI] &
-		      emu_mask(c->insn.address_width / 8), size, access, ref);
+		      emu_mask(c->insn->address_width / 8), size, access, ref);
 }
 
 static uint64_t port_in(struct emu_cpu *c, unsigned int size)
@@ -114,20 +114,20 @@ static bool ends_early(const struct emu_cpu *c, unsigned int kind)
 
 	if (kind != STRING_CMPS && kind != STRING_SCAS)
 		return false;
-	return c->insn.attributes & ZYDIS_ATTRIB_HAS_REPNE ? equal : !equal;
+	return c->insn->attributes & ZYDIS_ATTRIB_HAS_REPNE ? equal : !equal;
 }
 
 bool emu_string(struct emu_cpu *c, unsigned int arg)
 {
-	bool rep = c->insn.attributes & (ZYDIS_ATTRIB_HAS_REP |
+	bool rep = c->insn->attributes & (ZYDIS_ATTRIB_HAS_REP |
 					 ZYDIS_ATTRIB_HAS_REPE |
 					 ZYDIS_ATTRIB_HAS_REPNE);
 	unsigned int kind = arg & ~15U, size = arg & 15, n;
 
-	if (c->insn.meta.category != ZYDIS_CATEGORY_STRINGOP &&
-	    c->insn.meta.category != ZYDIS_CATEGORY_IOSTRINGOP)
+	if (c->insn->meta.category != ZYDIS_CATEGORY_STRINGOP &&
+	    c->insn->meta.category != ZYDIS_CATEGORY_IOSTRINGOP)
 		return emu_vector(c, VECTOR_ANY);	/* SSE's MOVSD */
-	if (rep && !(c->r.gpr[RCX] & emu_mask(c->insn.address_width / 8)))
+	if (rep && !(c->r.gpr[RCX] & emu_mask(c->insn->address_width / 8)))
 		return true;
 	for (n = 0; n < BATCH; n++) {
 		if (!element(c, kind, size))

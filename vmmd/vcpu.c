@@ -124,6 +124,7 @@ static void vcpu_emulate(struct vcpu *v)
 	struct vmm_sregs sregs = run->sregs;
 	struct emu emu = {
 		.mem = machine_mem(v->vm->machine),
+		.cache = v->decoded,
 		.ops = &vcpu_emu_ops,
 		.owner = v,
 		.phys_bits = v->vm->phys_bits,
@@ -319,11 +320,13 @@ int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int id,
 		api_vcpu_close(&v->api);
 		return ret;
 	}
+	v->decoded = emu_cache_new();
 	return 0;
 }
 
 void vcpu_destroy(struct vcpu *v)
 {
+	emu_cache_free(v->decoded);
 	api_vcpu_close(&v->api);
 }
 

@@ -17,6 +17,7 @@
 
 #include "api.h"
 
+struct emu_cache;
 struct machine;
 struct vm;
 
@@ -35,6 +36,7 @@ struct vcpu {
 	enum vcpu_state state;		/* machine lock; vm->changed tells */
 	atomic_int want;		/* enum vcpu_state */
 	atomic_bool pic_hint;		/* the PIC may have something */
+	struct emu_cache *decoded;	/* own thread; NULL: goes without */
 	bool window;			/* own thread: ExtINT can be taken now */
 	struct vmm_state initial;	/* as the module made it */
 	struct vmm_state scratch;	/* own thread */

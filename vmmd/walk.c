@@ -201,13 +201,15 @@ static bool read_entry(const struct walk *w, uint64_t gpa, unsigned int size,
 static bool set_bits(const struct walk *w, const struct step *s,
 		     unsigned int size, uint64_t bits)
 {
-	void *p = mem_ptr(w->mem, s->gpa, size);
 	uint64_t old8 = s->value;
 	uint32_t old4 = s->value;
+	void *p;
 
-	/* tables in ROM keep their bits as they are */
-	if (!p || (s->value & bits) == bits)
+	if ((s->value & bits) == bits)
 		return true;
+	p = mem_ptr(w->mem, s->gpa, size);
+	if (!p)
+		return true;	/* tables in ROM keep their bits as they are */
 	if (size == 8)
 		return __atomic_compare_exchange_n((uint64_t *)p, &old8,
 						   old8 | bits, false,

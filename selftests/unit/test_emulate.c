@@ -190,6 +190,38 @@ static void test_rom_write_dropped(void **state)
 	assert_int_equal(*(const uint64_t *)mem_ptr_ro(f->g.mem, ROM + 8, 8), 0);
 }
 
+/* the bytes change, or the mode does: what was decoded before is not used */
+static void test_cache(void **state)
+{
+	struct fixture *f = *state;
+
+	f->e.cache = emu_cache_new();
+	f->e.regs.gpr[VMM_RBX] = DEV;
+	f->e.regs.gpr[VMM_RAX] = 0x11;
+	assert_int_equal(RUN(f, "\x89\x03"), EMU_DONE);
+	f->e.regs.rip = CODE;
+	assert_int_equal(RUN(f, "\x89\x03"), EMU_DONE);
+	f->e.regs.rip = CODE;
+	assert_int_equal(RUN(f, "\x88\x03"), EMU_DONE);
+	assert_int_equal(f->n, 3);
+	assert_int_equal(f->log[1].size, 4);
+	assert_int_equal(f->log[2].size, 1);
+	/* the same bytes at the same place in 32-bit code: inc eax, no prefix */
+	f->e.regs.rip = CODE;
+	assert_int_equal(RUN(f, "\x48\x89\x03"), EMU_DONE);
+	assert_int_equal(f->log[3].size, 8);
+	f->g.sregs.seg[VMM_CS].attr = 0x49b;
+	f->e.regs.rip = CODE;
+	assert_int_equal(RUN(f, "\x48\x89\x03"), EMU_DONE);
+	assert_int_equal(f->n, 4);
+	assert_int_equal(f->e.regs.rip, CODE + 1);
+	/* no instruction is not remembered as one */
+	f->e.regs.rip = CODE;
+	assert_int_equal(RUN(f, "\x0f\x0a"), EMU_UNSUPPORTED);
+	assert_int_equal(RUN(f, "\x0f\x0a"), EMU_UNSUPPORTED);
+	emu_cache_free(f->e.cache);
+}
+
 static void test_clears_rf(void **state)
 {
 	struct fixture *f = *state;
@@ -610,7 +642,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_one_access_each), T(test_rmw), T(test_crossing),
-		T(test_rom_write_dropped), T(test_clears_rf),
+		T(test_rom_write_dropped), T(test_cache), T(test_clears_rf),
 		T(test_page_faults), T(test_user_faults), T(test_canonical),
 		T(test_fetch_faults), T(test_alignment), T(test_rep_fault),
 		T(test_rep_batches), T(test_rep_zero), T(test_ports),

@@ -26,6 +26,7 @@
 #define PAGE		4096U
 
 static struct guest64 guest;
+static struct emu_cache *cache;
 static uint8_t mmio[NATIVE_SIZE];	/* what the emulated device holds */
 static uint8_t vec[16][EMU_VEC_SIZE];
 static uint64_t seed = 1;
@@ -115,6 +116,8 @@ static int setup(void **state)
 	if (!native_init())
 		return -1;
 	g64_init(&guest);
+	cache = emu_cache_new();
+	assert_non_null(cache);
 	asm("mov %%ss, %0" : "=r"(guest.sregs.seg[VMM_SS].selector));
 	asm("mov %%ds, %0" : "=r"(guest.sregs.seg[VMM_DS].selector));
 	for (i = 0; i < NATIVE_SIZE / PAGE; i++)
@@ -129,6 +132,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	emu_cache_free(cache);
 	g64_free(&guest);
 	return 0;
 }
@@ -236,7 +240,7 @@ static void run_form(const struct form *f)
 {
 	struct native n;
 	struct emu e = {
-		.mem = guest.mem, .ops = &ops, .phys_bits = 40,
+		.mem = guest.mem, .cache = cache, .ops = &ops, .phys_bits = 40,
 		.sregs = &guest.sregs,
 	};
 	uint64_t rip = CODE_LINEAR + PAGE - rnd() % (f->len + 1);
