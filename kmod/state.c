@@ -178,6 +178,8 @@ int vmm_events_check(const struct vmm_events *e)
 	    e->shadow > 1 || e->run_state > VMM_STOPPED ||
 	    e->init_pending > 1 || e->sipi_pending > 1)
 		return -EINVAL;
+	if (e->error && !e->has_error)
+		return -EINVAL;
 	if (e->type == VMM_EVENT_EXCEPTION)
 		return e->vector > 31 || e->vector == X86_TRAP_NMI ||
 		       e->has_error != has_error_code(e->vector) ? -EINVAL : 0;

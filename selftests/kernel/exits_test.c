@@ -1,0 +1,450 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What the run page says at each kind of exit, and what the monitor may answer.
+ * Code is put together here: a few bytes in real mode at 0000:8000.
+ */
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "kselftest_harness.h"
+#include "vm.h"
+
+#define PAGE	4096
+
+/* indices of vmm_apic.regs */
+#define APIC_SVR	0x0f
+#define APIC_LVT0	0x35
+
+FIXTURE(exits) {
+	struct vm *vm;
+	struct vcpu *v;
+	struct vmm_run *run;
+};
+
+FIXTURE_SETUP(exits)
+{
+	self->vm = vm_create(VM_RAM);
+	self->v = vm_add_vcpu(self->vm);
+	self->run = self->v->run;
+	vcpu_start16(self->v, 0, GUEST_IMAGE);
+}
+
+FIXTURE_TEARDOWN(exits)
+{
+	vm_free(self->vm);
+}
+
+#define CODE(...)							\
+	memcpy(self->vm->ram + GUEST_IMAGE, (const u8[]) { __VA_ARGS__ },	\
+	       sizeof((const u8[]) { __VA_ARGS__ }))
+
+static struct vmm_regs *regs(struct vcpu *v)
+{
+	static struct vmm_state st;
+
+	if (vcpu_get(v, VMM_STATE_REGS, &st))
+		vm_die("VMM_GET_STATE failed");
+	return &st.regs;
+}
+
+static void set_regs(struct vcpu *v, unsigned int n, u64 value)
+{
+	static struct vmm_state st;
+
+	if (vcpu_get(v, VMM_STATE_REGS, &st))
+		vm_die("VMM_GET_STATE failed");
+	st.regs.gpr[n] = value;
+	if (vcpu_set(v, VMM_STATE_REGS, &st))
+		vm_die("VMM_SET_STATE failed");
+}
+
+/* the next RUN exits for I/O at this port */
+#define NEXT_IO(p)							\
+do {									\
+	ASSERT_EQ(0, vcpu_run(self->v));				\
+	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);			\
+	ASSERT_EQ(p, self->run->exit.io.port);				\
+} while (0)
+
+TEST_F(exits, io_out)
+{
+	struct vmm_exit_io *io = &self->run->exit.io;
+
+	/* out 0x12,al; out 0x34,ax; out 0x56,eax; mov dx,0xabcd; out dx,al; hlt */
+	CODE(0xe6, 0x12, 0xe7, 0x34, 0x66, 0xe7, 0x56, 0xba, 0xcd, 0xab, 0xee, 0xf4);
+	set_regs(self->v, VMM_RAX, 0x1122334455667788);
+	NEXT_IO(0x12);
+	EXPECT_EQ(1, io->size);
+	EXPECT_EQ(0, io->in);
+	EXPECT_EQ(0, io->string);
+	EXPECT_EQ(0x88, io->data);
+	EXPECT_EQ(0, io->pad[0] | io->pad[1] | io->pad[2] | io->pad2);
+	vcpu_complete(self->v);
+	NEXT_IO(0x34);
+	EXPECT_EQ(2, io->size);
+	EXPECT_EQ(0x7788, io->data);
+	vcpu_complete(self->v);
+	NEXT_IO(0x56);
+	EXPECT_EQ(4, io->size);
+	EXPECT_EQ(0x55667788, io->data);
+	vcpu_complete(self->v);
+	NEXT_IO(0xabcd);
+	EXPECT_EQ(GUEST_IMAGE + 10, regs(self->v)->rip);
+}
+
+TEST_F(exits, io_in_merges_into_rax)
+{
+	/* in al,0x12; in ax,0x12; in eax,0x12; hlt */
+	CODE(0xe4, 0x12, 0xe5, 0x12, 0x66, 0xe5, 0x12, 0xe6, 0x99);
+	set_regs(self->v, VMM_RAX, ~0ull);
+	NEXT_IO(0x12);
+	EXPECT_EQ(1, self->run->exit.io.in);
+	self->run->exit.io.data = 0x12345678;
+	vcpu_complete(self->v);
+	NEXT_IO(0x12);
+	EXPECT_EQ(0xffffffffffffff78, regs(self->v)->gpr[VMM_RAX]);
+	self->run->exit.io.data = 0x12345678;
+	vcpu_complete(self->v);
+	NEXT_IO(0x12);
+	EXPECT_EQ(0xffffffffffff5678, regs(self->v)->gpr[VMM_RAX]);
+	self->run->exit.io.data = 0x9abcdef0;
+	vcpu_complete(self->v);
+	NEXT_IO(0x99);
+	EXPECT_EQ(0x9abcdef0, regs(self->v)->gpr[VMM_RAX]);
+}
+
+/* without COMPLETE the instruction is executed again, as often as one likes */
+TEST_F(exits, io_without_complete_repeats)
+{
+	unsigned int i;
+
+	CODE(0xe6, 0x12, 0xe6, 0x13);
+	for (i = 0; i < 5; i++) {
+		NEXT_IO(0x12);
+		EXPECT_EQ(GUEST_IMAGE, regs(self->v)->rip);
+	}
+	vcpu_complete(self->v);
+	NEXT_IO(0x13);
+	/* flags are cleared by the kernel, so the next RUN repeats again */
+	EXPECT_EQ(0, self->run->flags);
+	NEXT_IO(0x13);
+}
+
+TEST_F(exits, complete_twice_is_refused)
+{
+	CODE(0xe6, 0x12, 0xe6, 0x13);
+	NEXT_IO(0x12);
+	vcpu_complete(self->v);
+	self->run->kick = 1;
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_KICK, self->run->reason);
+	EXPECT_EQ(GUEST_IMAGE + 2, regs(self->v)->rip);
+	vcpu_complete(self->v);
+	EXPECT_EQ(-EINVAL, vcpu_run(self->v));
+	self->run->flags = 0;
+	self->run->kick = 0;
+	NEXT_IO(0x13);
+}
+
+/* what SET_STATE writes makes the exit's instruction a thing of the past */
+TEST_F(exits, complete_after_set_state_is_refused)
+{
+	CODE(0xe6, 0x12, 0xe6, 0x13);
+	NEXT_IO(0x12);
+	set_regs(self->v, VMM_RAX, 1);
+	vcpu_complete(self->v);
+	EXPECT_EQ(-EINVAL, vcpu_run(self->v));
+}
+
+TEST_F(exits, string_io_shows_registers)
+{
+	/* mov dx,0x520; mov si,0x1234; rep outsw */
+	CODE(0xba, 0x20, 0x05, 0xbe, 0x34, 0x12, 0xf3, 0x6f, 0xe6, 0x99);
+	set_regs(self->v, VMM_RCX, 3);
+	NEXT_IO(0x520);
+	EXPECT_EQ(1, self->run->exit.io.string);
+	EXPECT_EQ(2, self->run->exit.io.size);
+	EXPECT_EQ(0, self->run->exit.io.in);
+	EXPECT_EQ(VMM_STATE_REGS | VMM_STATE_SREGS,
+		  self->run->valid & (VMM_STATE_REGS | VMM_STATE_SREGS));
+	EXPECT_EQ(GUEST_IMAGE + 6, self->run->regs.rip);
+	EXPECT_EQ(0x1234, self->run->regs.gpr[VMM_RSI]);
+	EXPECT_EQ(3, self->run->regs.gpr[VMM_RCX]);
+	EXPECT_EQ(0, self->run->sregs.seg[VMM_CS].base);
+	/* one of three: RIP stays, so the rest comes as another exit */
+	self->run->regs.gpr[VMM_RSI] += 2;
+	self->run->regs.gpr[VMM_RCX]--;
+	self->run->set = VMM_STATE_REGS;
+	vcpu_complete(self->v);
+	NEXT_IO(0x520);
+	EXPECT_EQ(2, self->run->regs.gpr[VMM_RCX]);
+	self->run->regs.gpr[VMM_RCX] = 0;
+	self->run->regs.rip += 2;
+	self->run->set = VMM_STATE_REGS;
+	vcpu_complete(self->v);
+	NEXT_IO(0x99);
+	EXPECT_EQ(0, self->run->set);
+}
+
+/* ---- MMIO ------------------------------------------------------------------------ */
+
+TEST_F(exits, mmio_record)
+{
+	struct vmm_exit_mmio *m = &self->run->exit.mmio;
+
+	/* 32-bit: mov [0xd0000123],eax; mov eax,[0xd0000456] */
+	CODE(0xa3, 0x23, 0x01, 0x00, 0xd0, 0xa1, 0x56, 0x04, 0x00, 0xd0, 0xe6, 0x99);
+	vcpu_start32(self->v, GUEST_IMAGE);
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+	EXPECT_EQ(0xd0000123, m->gpa);
+	EXPECT_EQ(VMM_ACCESS_WRITE, m->access);
+	EXPECT_EQ(0, m->pad);
+	EXPECT_EQ(GUEST_IMAGE, self->run->regs.rip);
+	self->run->regs.rip += 5;
+	self->run->set = VMM_STATE_REGS;
+	vcpu_complete(self->v);
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+	EXPECT_EQ(0xd0000456, m->gpa);
+	EXPECT_EQ(0, m->access);
+	self->run->regs.rip += 5;
+	self->run->regs.gpr[VMM_RAX] = 0xfeedface;
+	self->run->set = VMM_STATE_REGS;
+	vcpu_complete(self->v);
+	NEXT_IO(0x99);
+	EXPECT_EQ(0xfeedface, regs(self->v)->gpr[VMM_RAX]);
+}
+
+TEST_F(exits, mmio_again_without_complete)
+{
+	CODE(0xa3, 0x23, 0x01, 0x00, 0xd0);
+	vcpu_start32(self->v, GUEST_IMAGE);
+	for (int i = 0; i < 3; i++) {
+		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+		EXPECT_EQ(GUEST_IMAGE, self->run->regs.rip);
+	}
+	/* memory comes: the same instruction finds it */
+	ASSERT_EQ(0, vm_map(self->vm, 0xd0000000, PAGE, self->vm->ram + 0x300000, 0));
+	memcpy(self->vm->ram + GUEST_IMAGE + 5, (const u8[]) { 0xe6, 0x99 }, 2);
+	set_regs(self->v, VMM_RAX, 0x5eed);
+	NEXT_IO(0x99);
+	EXPECT_EQ(0x5eed, *(u32 *)(self->vm->ram + 0x300123));
+}
+
+TEST_F(exits, write_to_readonly_is_mmio)
+{
+	/* mov eax,[0x300000]; mov [0x300000],eax */
+	CODE(0xa1, 0x00, 0x00, 0x30, 0x00, 0xa3, 0x00, 0x00, 0x30, 0x00);
+	vcpu_start32(self->v, GUEST_IMAGE);
+	ASSERT_EQ(0, vm_protect(self->vm, 0x300000, PAGE, VMM_MAP_READONLY));
+	*(u32 *)(self->vm->ram + 0x300000) = 0x1234;
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+	EXPECT_EQ(0x300000, self->run->exit.mmio.gpa);
+	EXPECT_EQ(VMM_ACCESS_WRITE, self->run->exit.mmio.access);
+	EXPECT_EQ(0x1234, self->run->regs.gpr[VMM_RAX]);
+	EXPECT_EQ(GUEST_IMAGE + 5, self->run->regs.rip);
+}
+
+/* ---- fault, kick, window, shutdown ---------------------------------------------------- */
+
+TEST_F(exits, fault_names_the_hole)
+{
+	u8 *hole = mmap(NULL, PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	ASSERT_NE(MAP_FAILED, (void *)hole);
+	ASSERT_EQ(0, munmap(hole, PAGE));
+	/* mov [0x40000008],eax */
+	CODE(0xa3, 0x08, 0x00, 0x00, 0x40, 0xe6, 0x99);
+	vcpu_start32(self->v, GUEST_IMAGE);
+	ASSERT_EQ(0, vm_map(self->vm, 0x40000000, PAGE, hole, 0));
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_FAULT, self->run->reason);
+	EXPECT_EQ(0x40000008, self->run->exit.fault.gpa);
+	EXPECT_EQ(VMM_ACCESS_WRITE, self->run->exit.fault.access);
+	EXPECT_EQ(-EFAULT, self->run->exit.fault.error);
+	/* mended: goes on where it was */
+	ASSERT_EQ((void *)hole, mmap(hole, PAGE, PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0));
+	set_regs(self->v, VMM_RAX, 77);
+	NEXT_IO(0x99);
+	EXPECT_EQ(77, *(u32 *)(hole + 8));
+}
+
+TEST_F(exits, kick_latches)
+{
+	CODE(0xe6, 0x12);
+	ASSERT_EQ(0, vm_ioctl_n(self->v->fd, VMM_KICK, 0));
+	ASSERT_EQ(0, vm_ioctl_n(self->v->fd, VMM_KICK, 0));
+	ASSERT_EQ(0, vcpu_run(self->v));
+	EXPECT_EQ(VMM_EXIT_KICK, self->run->reason);
+	/* two are one; the instruction was not touched */
+	NEXT_IO(0x12);
+}
+
+TEST_F(exits, kick_flag_returns_at_once)
+{
+	unsigned int i;
+
+	CODE(0xe6, 0x12);
+	self->run->kick = 1;
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, vcpu_run(self->v));
+		EXPECT_EQ(VMM_EXIT_KICK, self->run->reason);
+		EXPECT_EQ(GUEST_IMAGE, regs(self->v)->rip);
+	}
+	self->run->kick = 0;
+	NEXT_IO(0x12);
+}
+
+TEST_F(exits, kick_wakes_hlt)
+{
+	/* hlt with interrupts off: nothing but a kick ends this */
+	CODE(0xf4, 0xe6, 0x12);
+	ASSERT_EQ(0, vm_ioctl_n(self->v->fd, VMM_KICK, 0));
+	ASSERT_EQ(VM_TIMEOUT, vm_run(self->vm, 300));
+	EXPECT_EQ(GUEST_IMAGE + 1, regs(self->v)->rip);
+}
+
+/* real mode: vector 0x40's handler is out 0x40,al */
+#define HANDLER	0x9000
+
+static void install_handler(struct vm *vm)
+{
+	vm->ram[0x40 * 4] = HANDLER & 0xff;
+	vm->ram[0x40 * 4 + 1] = HANDLER >> 8;
+	vm->ram[HANDLER] = 0xe6;
+	vm->ram[HANDLER + 1] = 0x40;
+	vm->ram[HANDLER + 2] = 0xcf;
+}
+
+/* as firmware sets it up: LINT0 passes the PIC's interrupts on */
+static void virtual_wire(struct vcpu *v)
+{
+	static struct vmm_state st;
+
+	if (vcpu_get(v, VMM_STATE_APIC, &st))
+		vm_die("VMM_GET_STATE failed");
+	st.apic.regs[APIC_SVR] = 0x1ff;
+	st.apic.regs[APIC_LVT0] = 0x700;
+	if (vcpu_set(v, VMM_STATE_APIC, &st))
+		vm_die("VMM_SET_STATE failed");
+}
+
+TEST_F(exits, window_and_extint)
+{
+	virtual_wire(self->v);
+	install_handler(self->vm);
+	/* out 1; sti; out 2; out 3; the window opens behind STI's shadow */
+	CODE(0xe6, 0x01, 0xfb, 0xe6, 0x02, 0xe6, 0x03);
+	self->run->flags = VMM_RUN_WINDOW;
+	NEXT_IO(0x01);
+	vcpu_complete(self->v);
+	self->run->flags |= VMM_RUN_WINDOW;
+	NEXT_IO(0x02);
+	/* not yet: OUT is in the shadow of STI */
+	vcpu_complete(self->v);
+	self->run->flags |= VMM_RUN_WINDOW;
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_WINDOW, self->run->reason);
+	EXPECT_EQ(GUEST_IMAGE + 5, regs(self->v)->rip);
+	self->run->flags = VMM_RUN_EXTINT;
+	self->run->extint = 0x40;
+	NEXT_IO(0x40);
+	vcpu_complete(self->v);
+	NEXT_IO(0x03);
+}
+
+TEST_F(exits, extint_wakes_hlt)
+{
+	virtual_wire(self->v);
+	install_handler(self->vm);
+	CODE(0xfb, 0xf4, 0xe6, 0x03);
+	self->run->flags = VMM_RUN_WINDOW;
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_WINDOW, self->run->reason);
+	self->run->flags = VMM_RUN_EXTINT;
+	self->run->extint = 0x40;
+	NEXT_IO(0x40);
+	vcpu_complete(self->v);
+	NEXT_IO(0x03);
+}
+
+TEST_F(exits, injected_exception_and_nmi)
+{
+	struct vmm_inject ud = { .type = VMM_EVENT_EXCEPTION, .vector = 6 };
+	struct vmm_inject nmi = { .type = VMM_EVENT_NMI };
+
+	/* #UD: out 6; NMI: out 2, iret */
+	memcpy(self->vm->ram + 6 * 4, (const u8[]) { 0x00, 0x91, 0, 0 }, 4);
+	memcpy(self->vm->ram + 2 * 4, (const u8[]) { 0x00, 0x92, 0, 0 }, 4);
+	memcpy(self->vm->ram + 0x9100, (const u8[]) { 0xe6, 0x06, 0xcf }, 3);
+	memcpy(self->vm->ram + 0x9200, (const u8[]) { 0xe6, 0x02, 0xcf }, 3);
+	CODE(0x90, 0xe6, 0x12);
+	ASSERT_EQ(0, vm_ioctl(self->v->fd, VMM_INJECT, &ud));
+	NEXT_IO(0x06);
+	/* two NMIs: one in service, one latched, until IRET */
+	ASSERT_EQ(0, vm_ioctl(self->v->fd, VMM_INJECT, &nmi));
+	vcpu_complete(self->v);
+	NEXT_IO(0x02);
+	ASSERT_EQ(0, vm_ioctl(self->v->fd, VMM_INJECT, &nmi));
+	vcpu_complete(self->v);
+	NEXT_IO(0x02);
+	vcpu_complete(self->v);
+	NEXT_IO(0x12);
+}
+
+TEST_F(exits, shutdown_stays_until_written)
+{
+	static struct vmm_state st;
+	unsigned int i;
+
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_ALL, &st));
+	st.sregs.idtr.limit = 0;
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_SREGS, &st));
+	CODE(0x0f, 0x0b);
+	for (i = 0; i < 3; i++) {
+		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(VMM_EXIT_SHUTDOWN, self->run->reason);
+	}
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_EVENTS, &st));
+	EXPECT_EQ(VMM_STOPPED, st.events.run_state);
+	CODE(0xe6, 0x12);
+	/* the event that could not be delivered is state as well */
+	memset(&st.events, 0, sizeof(st.events));
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_EVENTS, &st));
+	vcpu_start16(self->v, 0, GUEST_IMAGE);
+	NEXT_IO(0x12);
+}
+
+TEST_F(exits, level_msi_ends_with_eoi)
+{
+	struct vmm_msi m = { .address = 0xfee00000, .data = 0xc040 };
+	static struct vmm_state st;
+
+	install_handler(self->vm);
+	self->vm->ram[HANDLER + 2] = 0x90;
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_APIC, &st));
+	st.apic.regs[APIC_SVR] = 0x1ff;
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_APIC, &st));
+	/* handler: out 0x40,al; nop; mov dword [0xfee000b0],0 through FS */
+	memcpy(self->vm->ram + HANDLER + 2, (const u8[]) {
+		0x64, 0x66, 0x67, 0xc7, 0x05, 0xb0, 0x00, 0x00, 0x00,
+		0, 0, 0, 0, 0xe6, 0x41, 0xcf }, 16);
+	CODE(0xfb, 0x90, 0xeb, 0xfe);
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_SREGS, &st));
+	st.sregs.seg[VMM_FS].base = 0xfee00000;
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_SREGS, &st));
+	ASSERT_EQ(1, vm_ioctl(self->vm->fd, VMM_SEND_MSI, &m));
+	NEXT_IO(0x40);
+	vcpu_complete(self->v);
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_EOI, self->run->reason) vm_explain(self->vm);
+	EXPECT_EQ(0x40, self->run->exit.eoi.vector);
+	NEXT_IO(0x41);
+}
+
+TEST_HARNESS_MAIN
