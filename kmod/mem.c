@@ -258,6 +258,8 @@ static void notify_end(struct mmu_notifier *mn, const struct mmu_notifier_range 
 	vm->mmu_seq++;
 	vm->mmu_busy--;
 	write_unlock(&vm->mmu_lock);
+	if (wq_has_sleeper(&vm->mmu_wait))
+		wake_up_all(&vm->mmu_wait);
 }
 
 /*
@@ -328,6 +330,7 @@ int vmm_mem_create(struct vmm_vm *vm)
 
 	rwlock_init(&vm->mmu_lock);
 	spin_lock_init(&vm->flush_lock);
+	init_waitqueue_head(&vm->mmu_wait);
 	r = init_srcu_struct(&vm->srcu);
 	if (r)
 		return r;

@@ -17,6 +17,7 @@
 #include <linux/pgtable.h>
 #include <linux/sched/signal.h>
 #include <linux/vmstat.h>
+#include <linux/wait.h>
 
 #include "compat.h"
 #include "vmm.h"
@@ -380,7 +381,7 @@ static void fault_mark_dirty(struct fault *f)
 /*
  * At which level does the host map f->page, with the right to write if we give
  * it away? The page may have changed since it was looked up: only to be asked
- * under mmu_lock with fault_stale() false, when the host's entry cannot change
+ * under mmu_lock after fault_check() said 0, when the host's entry cannot change
  * unless we are called first. Interrupts off keep the host's tables (they are
  * freed after an IPI or a grace period).
  */
@@ -425,10 +426,15 @@ static bool invalidating(struct vmm_vm *vm, unsigned long hva, u64 size)
 	return vm->mmu_busy && hva < vm->inv_end && hva + size > vm->inv_start;
 }
 
-/* has Linux begun to change, or changed, what f->page was found by? */
-static bool fault_stale(struct vmm_vm *vm, struct fault *f)
+/*
+ * Is what f->page was found by still so? 0; -EAGAIN: Linux has changed it, look
+ * again; -EBUSY: Linux is changing it.
+ */
+static int fault_check(struct vmm_vm *vm, struct fault *f)
 {
-	return vm->mmu_seq != f->seq || invalidating(vm, f->hva, PAGE_SIZE);
+	if (invalidating(vm, f->hva, PAGE_SIZE))
+		return -EBUSY;
+	return vm->mmu_seq != f->seq ? -EAGAIN : 0;
 }
 
 static int leaf_level_max(void)
@@ -552,14 +558,14 @@ static void fault_clear_way(struct vmm_vm *vm, struct fault *f)
 	vmm_npt_flush(vm);
 }
 
-/* 0; -EAGAIN: stale; -ENOMEM */
+/* 0; -EAGAIN, -EBUSY: see fault_check; -ENOMEM */
 static int fault_map(struct vmm_vm *vm, struct fault *f)
 {
 	int r;
 
 	for (;;) {
 		read_lock(&vm->mmu_lock);
-		r = fault_stale(vm, f) ? -EAGAIN : fault_install(vm, f);
+		r = fault_check(vm, f) ?: fault_install(vm, f);
 		read_unlock(&vm->mmu_lock);
 		if (r != -ENOMEM)
 			break;
@@ -574,7 +580,7 @@ static int fault_map(struct vmm_vm *vm, struct fault *f)
 	return r;
 }
 
-/* as vmm_npt_fault, and -EAGAIN */
+/* as vmm_npt_fault, and -EAGAIN, -EBUSY */
 static int fault_try(struct vmm_vm *vm, u64 gpa, u32 access)
 {
 	struct fault f = {
@@ -605,24 +611,37 @@ static int fault_try(struct vmm_vm *vm, u64 gpa, u32 access)
 	return r;
 }
 
+/*
+ * Until an invalidation has ended since `seq`. Who ends it may be waiting for
+ * the CPU that we would burn by trying again. Not for long: kicks do not wake
+ * this up.
+ */
+static void fault_wait(struct vmm_vm *vm, unsigned long seq)
+{
+	wait_event_interruptible_timeout(vm->mmu_wait, READ_ONCE(vm->mmu_seq) != seq,
+					 msecs_to_jiffies(10));
+}
+
 int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
 {
 	struct vmm_vm *vm = vcpu->vm;
+	unsigned long seq = READ_ONCE(vm->mmu_seq);
 	int r;
 
 	/* GUP is about current->mm; the ioctl layer let nobody else in */
 	if (current->mm != vm->mm)
 		return -EFAULT;
 	r = fault_try(vm, gpa, access);
+	if (r == -EBUSY)
+		fault_wait(vm, seq);
 	/*
 	 * Getting the page may itself have invalidated what was there, a page
 	 * shared with a child, say: the second try succeeds then. Beyond that
-	 * Linux is busy with the range: let the guest fault again, the run loop
-	 * looks at signals and kicks on the way.
+	 * let the guest fault again: the run loop looks at signals and kicks.
 	 */
-	if (r == -EAGAIN)
+	if (r == -EAGAIN || r == -EBUSY)
 		r = fault_try(vm, gpa, access);
-	return r == -EAGAIN ? 0 : r;
+	return r == -EAGAIN || r == -EBUSY ? 0 : r;
 }
 
 /* ---- life ------------------------------------------------------------------------ */

@@ -207,6 +207,7 @@ struct vmm_vm {
 	unsigned long mmu_seq;		/* M  an invalidation ended since */
 	int mmu_busy;			/* M  invalidations under way */
 	unsigned long inv_start, inv_end;	/* M  hva range under way */
+	wait_queue_head_t mmu_wait;	/* faults that wait for its end */
 	atomic_long_t npt_pages;	/* a  for accounting */
 	atomic64_t tlb_gen;		/* a  bumped when a mapping is removed */
 	u64 tlb_done;			/* F  generation that every vCPU has seen */
