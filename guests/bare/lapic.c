@@ -156,7 +156,7 @@ static void timer_periodic(void)
 
 static void timer_deadline(void)
 {
-	u64 at;
+	u64 at, left;
 	u32 i;
 
 	apic_write(APIC_LVTT, VECTOR | LVT_DEADLINE);
@@ -165,7 +165,9 @@ static void timer_deadline(void)
 	for (i = 1; i <= 10; i++) {
 		at = rdtsc() + 2 * khz();
 		wrmsr(MSR_TSC_DEADLINE, at);
-		check(rdmsr(MSR_TSC_DEADLINE) == at);
+		left = rdmsr(MSR_TSC_DEADLINE);
+		/* 0: a busy host, and it is over already */
+		check(left == at || !left);
 		halt_until(&got[VECTOR], i);
 		check(rdtsc() >= at);
 		check(rdmsr(MSR_TSC_DEADLINE) == 0);
