@@ -6,8 +6,10 @@
  *   vcpu.c   vCPU fd                      run.c    the run loop, two gears
  *   state.c  get/set state                exit.c   what an exit does
  *   cpuid.c msr.c clock.c insn.c          fpu.c    guest FPU residency
- *   mem.c    gpa -> hva map, notifier     npt.c    nested page tables
- *   lapic.c  local APIC                   lapic_timer.c
+ *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
+ *   npt.c    nested page tables           npt_fault.c
+ *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
+ *   irq_route.c  IPIs and MSIs to vCPUs
  *   svm/     reached through vmm_ops only
  *
  * Lock order, outermost first:
