@@ -23,8 +23,7 @@
 
 /* ---- reports -------------------------------------------------------------- */
 
-static void __attribute__((format(printf, 2, 3)))
-vcpu_report(struct vcpu *v, const char *fmt, ...)
+void vcpu_report(struct vcpu *v, const char *fmt, ...)
 {
 	struct vmm_state *st = &v->scratch;
 	va_list ap;

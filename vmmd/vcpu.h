@@ -50,6 +50,10 @@ void vcpu_destroy(struct vcpu *v);	/* its thread has been joined */
 int vcpu_start(struct vcpu *v);		/* the thread, paused; 0 or -errno */
 void vcpu_join(struct vcpu *v);		/* after want FINISH; lock not held */
 
+/* a line, the last exit and the state, on stderr; own thread, or it is PAUSED */
+void vcpu_report(struct vcpu *v, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
+
 /* the machine lock is held for these */
 void vcpu_want(struct vcpu *v, enum vcpu_state want);	/* and kick */
 int vcpu_reset(struct vcpu *v);		/* while PAUSED: back to `initial` */

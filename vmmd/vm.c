@@ -53,6 +53,21 @@ static void vm_wait_paused(struct vm *vm)
 			pthread_cond_wait(&vm->changed, &vm->lock);
 }
 
+void vm_report(struct vm *vm)
+{
+	unsigned int i;
+
+	if (vm->ending || vm->reset_posted)
+		return;
+	vm_want(vm, VCPU_PAUSED);
+	vm_wait_paused(vm);
+	for (i = 0; i < vm->nvcpus && !vm->ending; i++)
+		vcpu_report(&vm->vcpu[i], "as it was found");
+	/* a reset or the end may have come meanwhile: theirs is the next word */
+	if (!vm->ending && !vm->reset_posted)
+		vm_want(vm, VCPU_RUNNING);
+}
+
 static void vm_do_reset(void *owner)
 {
 	struct vm *vm = owner;

@@ -62,8 +62,11 @@ void vm_triple_fault(struct vm *vm);		/* resets or ends it */
 /* lock held: no vCPU goes on, the loop ends with this code */
 void vm_end(struct vm *vm, int code);
 
+/* loop's thread, lock held: the state of all vCPUs on stderr; the VM goes on */
+void vm_report(struct vm *vm);
+
 /*
- * SIGTERM, SIGINT, SIGHUP: power button, force after the grace; another one,
+ * SIGUSR1: vm_report. SIGTERM, SIGINT, SIGHUP: power button, force after the grace; another one,
  * a second or more later, forces at once. init blocks them in the calling thread, so before any other
  * thread exists. 0 or -errno.
  */

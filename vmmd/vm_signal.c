@@ -31,6 +31,10 @@ static void on_signal(void *owner, uint32_t events)
 	(void)events;
 	if (read(vm->signal_fd, &si, sizeof(si)) != sizeof(si) || vm->ending)
 		return;
+	if (si.ssi_signo == SIGUSR1) {
+		vm_report(vm);
+		return;
+	}
 	/* timeout(1), for one, sends the same signal twice: that is one wish */
 	if (vm->asked && loop_now() - vm->asked_at < NSEC)
 		return;
@@ -59,6 +63,7 @@ int vm_signal_init(struct vm *vm)
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
 	ret = pthread_sigmask(SIG_BLOCK, &set, NULL);
 	if (ret)
 		return -ret;
