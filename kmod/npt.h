@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * The shape of a nested page table, for npt.c and npt_fault.c only.
+ *
+ * A table of level 1 maps 4 KiB pages, of level 2 2 MiB pages, and so on.
+ */
+#ifndef VMM_NPT_H
+#define VMM_NPT_H
+
+#include <linux/io.h>
+#include <linux/mem_encrypt.h>
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+
+#include "vmm.h"
+
+#define PT_ENTRIES	512
+#define PT_MAX_LEAF	3		/* 1 GiB */
+#define PT_ADDR		GENMASK_ULL(51, PAGE_SHIFT)
+
+/*
+ * What an entry looks like. Bits that are hardware's to set are 0 where the
+ * format has none.
+ */
+struct pt_format {
+	u64 present;		/* any of these */
+	u64 table;		/* of an entry that points to a table */
+	u64 leaf;		/* of an entry that maps a page for reading */
+	u64 write;
+	u64 large;		/* a leaf in a table above level 1 */
+	u64 accessed;
+	u64 dirty;
+};
+
+extern const struct pt_format *const vmm_pt_format;
+
+/* the nested walk has as many levels as the host's own, APM 2 15.25.3 */
+static inline int pt_levels(void)
+{
+	return pgtable_l5_enabled() ? 5 : 4;
+}
+
+static inline u64 pt_span(int level)
+{
+	return 1ULL << (PAGE_SHIFT + 9 * (level - 1));
+}
+
+static inline u64 *pt_entry(u64 *table, u64 gpa, int level)
+{
+	return &table[(gpa / pt_span(level)) % PT_ENTRIES];
+}
+
+static inline bool pt_present(u64 entry)
+{
+	return entry & vmm_pt_format->present;
+}
+
+static inline bool pt_is_leaf(u64 entry, int level)
+{
+	return level == 1 || (entry & vmm_pt_format->large);
+}
+
+/* With memory encryption the C-bit belongs in every entry, APM 2 15.34.6. */
+static inline u64 pt_addr(u64 pa)
+{
+	return __sme_set(pa);
+}
+
+static inline u64 *pt_child(u64 entry)
+{
+	return phys_to_virt(__sme_clr(entry & PT_ADDR));
+}
+
+static inline u64 *pt_alloc(void)
+{
+	return (u64 *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
+}
+
+/* n tables more or less; also SecPageTables in /proc/meminfo */
+void pt_account(struct vmm_vm *vm, u64 *table, int n);
+
+#endif /* VMM_NPT_H */

@@ -1,0 +1,344 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Nested page faults: get the page that the process has behind a guest physical
+ * address, and map it unless Linux has changed its mind meanwhile.
+ */
+#include <linux/mm.h>
+#include <linux/pgtable.h>
+#include <linux/wait.h>
+
+#include "compat.h"
+#include "npt.h"
+
+struct fault {
+	u64 gpa;			/* of the page */
+	unsigned long hva;		/* of the page */
+	bool write;			/* what the guest wants */
+	bool writable;			/* what the host's page allows */
+	int level;			/* of the table that gets the leaf */
+	unsigned long seq;		/* vm->mmu_seq before the page was looked up */
+	struct vmm_mapping map;
+	struct page *page;		/* referenced */
+	u64 *spare;			/* zeroed table page, or NULL */
+};
+
+/* writable in the host's page table as it stands? then *f has the page */
+static bool fault_page_writable(struct fault *f)
+{
+	struct page *page;
+
+	if (get_user_pages_fast(f->hva, 1, FOLL_WRITE | FOLL_NOFAULT, &page) != 1)
+		return false;
+	if (f->page)
+		put_page(f->page);
+	f->page = page;
+	f->writable = true;
+	return true;
+}
+
+/*
+ * Get the page behind f->hva. GUP refuses VM_IO and VM_PFNMAP areas, whose
+ * pages nobody counts (CVE-2021-22543); there is no way around it here.
+ */
+static int fault_page(struct fault *f)
+{
+	unsigned int flags = FOLL_HWPOISON | VMM_FOLL_INTERRUPTIBLE | VMM_FOLL_NUMA_FAULT;
+	bool readonly = f->map.flags & VMM_MAP_READONLY;
+	long r;
+
+	/* Where it costs nothing a read gets a writable mapping at once. */
+	if (!readonly && fault_page_writable(f))
+		return 0;
+	if (f->write)
+		flags |= FOLL_WRITE;
+	r = get_user_pages_unlocked(f->hva, 1, &f->page, flags);
+	if (r != 1) {
+		f->page = NULL;
+		return r < 0 ? r : -EFAULT;
+	}
+	f->writable = f->write;
+	if (!f->write && !readonly)
+		fault_page_writable(f);
+	return 0;
+}
+
+/*
+ * The guest may write to the page from now on, without Linux noticing, until
+ * the notifier takes the mapping away: call it dirty in advance. A file's
+ * page is left alone: its filesystem was told when the host's entry became
+ * writable, and setting the bit without its knowledge could lose the write.
+ */
+static void fault_mark_dirty(struct fault *f)
+{
+	struct folio *folio = page_folio(f->page);
+
+	if (folio_test_anon(folio) || folio_test_swapbacked(folio))
+		if (!folio_test_dirty(folio))
+			folio_set_dirty(folio);
+}
+
+/*
+ * At which level does the host map f->page, with the right to write if we give
+ * it away? The page may have changed since it was looked up: only to be asked
+ * under mmu_lock after fault_check() said 0, when the host's entry cannot change
+ * unless we are called first. Interrupts off keep the host's tables (they are
+ * freed after an IPI or a grace period).
+ */
+static int host_level(struct fault *f)
+{
+	u64 need = _PAGE_PRESENT | _PAGE_PSE | (f->writable ? _PAGE_RW : 0);
+	unsigned long pfn = page_to_pfn(f->page);
+	unsigned long flags;
+	int level = 1;
+	pgd_t pgd;
+	p4d_t p4d;
+	pud_t pud;
+	pmd_t pmd;
+
+	local_irq_save(flags);
+	pgd = READ_ONCE(*pgd_offset(current->mm, f->hva));
+	if (pgd_none(pgd))
+		goto out;
+	p4d = READ_ONCE(*p4d_offset(&pgd, f->hva));
+	if (p4d_none(p4d) || !p4d_present(p4d))
+		goto out;
+	pud = READ_ONCE(*pud_offset(&p4d, f->hva));
+	if (pud_none(pud) || !pud_present(pud))
+		goto out;
+	if (pud_leaf(pud)) {
+		if ((pud_val(pud) & need) == need &&
+		    pud_pfn(pud) == (pfn & ~(pt_span(3) / PAGE_SIZE - 1)))
+			level = 3;
+		goto out;
+	}
+	pmd = READ_ONCE(*pmd_offset(&pud, f->hva));
+	if ((pmd_val(pmd) & need) == need &&
+	    pmd_pfn(pmd) == (pfn & ~(pt_span(2) / PAGE_SIZE - 1)))
+		level = 2;
+out:
+	local_irq_restore(flags);
+	return level;
+}
+
+static bool invalidating(struct vmm_vm *vm, unsigned long hva, u64 size)
+{
+	return vm->mmu_busy && hva < vm->inv_end && hva + size > vm->inv_start;
+}
+
+/*
+ * Is what f->page was found by still so? 0; -EAGAIN: Linux has changed it, look
+ * again; -EBUSY: Linux is changing it.
+ */
+static int fault_check(struct vmm_vm *vm, struct fault *f)
+{
+	if (invalidating(vm, f->hva, PAGE_SIZE))
+		return -EBUSY;
+	return vm->mmu_seq != f->seq ? -EAGAIN : 0;
+}
+
+static int leaf_level_max(void)
+{
+	return boot_cpu_has(X86_FEATURE_GBPAGES) ? PT_MAX_LEAF : 2;
+}
+
+/* the largest page that host, mapping and alignment allow */
+static int fault_level(struct vmm_vm *vm, struct fault *f)
+{
+	int level = min(host_level(f), leaf_level_max());
+
+	for (; level > 1; level--) {
+		u64 size = pt_span(level), gpa = f->gpa & ~(size - 1);
+
+		if (((f->gpa ^ f->hva) & (size - 1)) == 0 && gpa >= f->map.gpa &&
+		    gpa + size <= f->map.gpa + f->map.size &&
+		    !invalidating(vm, f->hva & ~(size - 1), size))
+			break;
+	}
+	return level;
+}
+
+static u64 fault_leaf(struct fault *f)
+{
+	u64 pa = page_to_phys(f->page) & ~(pt_span(f->level) - 1);
+	u64 leaf = pt_addr(pa) | vmm_pt_format->leaf | vmm_pt_format->accessed;
+
+	if (f->level > 1)
+		leaf |= vmm_pt_format->large;
+	if (f->writable)
+		leaf |= vmm_pt_format->write;
+	if (f->write)
+		leaf |= vmm_pt_format->dirty;
+	return leaf;
+}
+
+/*
+ * *entry, which was `old`, is to map f->page. 0; -EEXIST: something else is
+ * there and has to be zapped first.
+ */
+static int fault_set_leaf(struct fault *f, u64 *entry, u64 old)
+{
+	u64 want = fault_leaf(f), hw = vmm_pt_format->accessed | vmm_pt_format->dirty;
+
+	for (;;) {
+		if (!pt_present(old)) {
+			if (try_cmpxchg(entry, &old, want))
+				return 0;
+			continue;
+		}
+		if ((old ^ want) & ~(hw | vmm_pt_format->write))
+			return -EEXIST;
+		/*
+		 * Another vCPU was faster, perhaps for reading. More rights
+		 * need no flush: the CPU walks again before it faults.
+		 */
+		if ((old | want) == old || try_cmpxchg(entry, &old, old | want))
+			return 0;
+	}
+}
+
+/* the table that *entry of a table of `level` points to, made if need be */
+static u64 *fault_descend(struct vmm_vm *vm, struct fault *f, u64 *entry, u64 old)
+{
+	while (!pt_present(old)) {
+		u64 *table = f->spare;
+
+		if (!table)
+			return NULL;
+		if (try_cmpxchg(entry, &old, pt_addr(virt_to_phys(table)) | vmm_pt_format->table)) {
+			pt_account(vm, table, 1);
+			f->spare = NULL;
+			return table;
+		}
+	}
+	return pt_child(old);
+}
+
+/*
+ * Map f->page, mmu_lock held for reading. 0; -ENOMEM: needs f->spare;
+ * -EEXIST: a leaf is in the way.
+ */
+static int fault_install(struct vmm_vm *vm, struct fault *f)
+{
+	u64 *table = vm->npt_root, *entry, old;
+	int level = pt_levels();
+
+	f->level = fault_level(vm, f);
+	for (;;) {
+		entry = pt_entry(table, f->gpa, level);
+		old = READ_ONCE(*entry);
+		if (pt_present(old) && pt_is_leaf(old, level)) {
+			/* large and good enough, or in the way */
+			if (level > f->level)
+				return !f->write || (old & vmm_pt_format->write) ? 0 : -EEXIST;
+			return fault_set_leaf(f, entry, old);
+		}
+		if (level == f->level) {
+			if (!pt_present(old) && !fault_set_leaf(f, entry, 0))
+				return 0;
+			/* smaller pages are mapped here: stay with them */
+			old = READ_ONCE(*entry);
+			if (pt_is_leaf(old, level))
+				continue;
+			f->level--;
+		}
+		table = fault_descend(vm, f, entry, old);
+		if (!table)
+			return -ENOMEM;
+		level--;
+	}
+}
+
+/* whatever maps gpa now is not what it should be */
+static void fault_clear_way(struct vmm_vm *vm, struct fault *f)
+{
+	write_lock(&vm->mmu_lock);
+	vmm_npt_zap(vm, f->gpa, f->gpa + PAGE_SIZE);
+	write_unlock(&vm->mmu_lock);
+	vmm_npt_flush(vm);
+}
+
+/* 0; -EAGAIN, -EBUSY: see fault_check; -ENOMEM */
+static int fault_map(struct vmm_vm *vm, struct fault *f)
+{
+	int r;
+
+	for (;;) {
+		read_lock(&vm->mmu_lock);
+		r = fault_check(vm, f) ?: fault_install(vm, f);
+		read_unlock(&vm->mmu_lock);
+		if (r != -ENOMEM)
+			break;
+		f->spare = pt_alloc();
+		if (!f->spare)
+			return -ENOMEM;
+	}
+	if (r == -EEXIST) {
+		fault_clear_way(vm, f);
+		r = -EAGAIN;
+	}
+	return r;
+}
+
+/* as vmm_npt_fault, and -EAGAIN, -EBUSY */
+static int fault_try(struct vmm_vm *vm, u64 gpa, u32 access)
+{
+	struct fault f = {
+		.gpa = gpa & PAGE_MASK,
+		.write = access & VMM_ACCESS_WRITE,
+		.seq = READ_ONCE(vm->mmu_seq),
+	};
+	int r;
+
+	/* seq before the table and before the page; checked under mmu_lock */
+	smp_rmb();
+	if (!vmm_mem_find(vm, gpa, &f.map))
+		return 1;
+	if (f.write && (f.map.flags & VMM_MAP_READONLY))
+		return 1;
+	f.hva = f.map.hva + (f.gpa - f.map.gpa);
+
+	r = fault_page(&f);
+	if (r)
+		return r;
+	r = fault_map(vm, &f);
+	/* Before the reference goes: with it the page cannot go as a clean one. */
+	if (f.writable)
+		fault_mark_dirty(&f);
+	put_page(f.page);
+	if (f.spare)
+		free_page((unsigned long)f.spare);
+	return r;
+}
+
+/*
+ * Until an invalidation has ended since `seq`. Who ends it may be waiting for
+ * the CPU that we would burn by trying again. Not for long: kicks do not wake
+ * this up.
+ */
+static void fault_wait(struct vmm_vm *vm, unsigned long seq)
+{
+	wait_event_interruptible_timeout(vm->mmu_wait, READ_ONCE(vm->mmu_seq) != seq,
+					 msecs_to_jiffies(10));
+}
+
+int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
+{
+	struct vmm_vm *vm = vcpu->vm;
+	unsigned long seq = READ_ONCE(vm->mmu_seq);
+	int r;
+
+	/* GUP is about current->mm; the ioctl layer let nobody else in */
+	if (current->mm != vm->mm)
+		return -EFAULT;
+	r = fault_try(vm, gpa, access);
+	if (r == -EBUSY)
+		fault_wait(vm, seq);
+	/*
+	 * Getting the page may itself have invalidated what was there, a page
+	 * shared with a child, say: the second try succeeds then. Beyond that
+	 * let the guest fault again: the run loop looks at signals and kicks.
+	 */
+	if (r == -EAGAIN || r == -EBUSY)
+		r = fault_try(vm, gpa, access);
+	return r == -EAGAIN || r == -EBUSY ? 0 : r;
+}
