@@ -20,6 +20,7 @@ void vmm_queue_exception(struct vmm_vcpu *vcpu, u8 vector, bool has_error, u32 e
 	vcpu->ev.vector = vector;
 	vcpu->ev.has_error = has_error;
 	vcpu->ev.error = has_error ? error : 0;
+	vcpu->ev.shadow = 0;
 }
 
 static int general_protection(struct vmm_vcpu *vcpu)

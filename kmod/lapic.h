@@ -18,7 +18,7 @@ enum lapic_reg {
 	LAPIC_VERSION	= 0x03,
 	LAPIC_TPR	= 0x08,
 	LAPIC_APR	= 0x09,
-	LAPIC_PPR	= 0x0a,		/* computed, never stored */
+	LAPIC_PPR	= 0x0a,		/* computed, never read from here */
 	LAPIC_EOI	= 0x0b,
 	LAPIC_RRD	= 0x0c,
 	LAPIC_LDR	= 0x0d,
@@ -38,7 +38,7 @@ enum lapic_reg {
 	LAPIC_LVT_LINT1	= 0x36,
 	LAPIC_LVT_ERROR	= 0x37,
 	LAPIC_TMICT	= 0x38,
-	LAPIC_TMCCT	= 0x39,		/* computed, never stored */
+	LAPIC_TMCCT	= 0x39,		/* computed, never read from here */
 	LAPIC_TDCR	= 0x3e,
 	LAPIC_SELF_IPI	= 0x3f,
 	LAPIC_NREGS	= 0x40,

@@ -136,9 +136,6 @@ int vmm_lapic_set(struct vmm_vcpu *vcpu, const struct vmm_apic *a)
 	WRITE_ONCE(apic->base, a->base);
 	for (reg = 0; reg < LAPIC_NREGS; reg++)
 		lapic_set_reg(apic, reg, a->regs[reg]);
-	lapic_set_reg(apic, LAPIC_PPR, 0);
-	lapic_set_reg(apic, LAPIC_TMCCT, 0);
-	lapic_set_reg(apic, LAPIC_ERRORS, 0);
 	WRITE_ONCE(apic->errors, a->regs[LAPIC_ERRORS]);
 	/* after the bits, as lapic_accept() does */
 	smp_wmb();

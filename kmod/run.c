@@ -103,7 +103,8 @@ static bool wakes(struct vmm_vcpu *vcpu)
 
 	if (ev->type || (ev->nmi_pending && !ev->nmi_blocked))
 		return true;
-	return irqs_on(vcpu) && (wants_extint(vcpu) || vmm_lapic_wakes(vcpu));
+	return irqs_on(vcpu) && (ev->extint_pending || wants_extint(vcpu) ||
+				 vmm_lapic_wakes(vcpu));
 }
 
 static bool can_run(struct vmm_vcpu *vcpu)
@@ -125,17 +126,18 @@ static int sleep(struct vmm_vcpu *vcpu)
 }
 
 /*
- * What the next entry delivers. The order: an event cut short, NMI, the
- * monitor's ExtINT, the APIC. Returns -1 when the monitor can have its window.
+ * What the next entry delivers. An event queued or cut short goes first, then an
+ * NMI; an interrupt is offered beside them and the guest takes it when it can:
+ * the monitor's ExtINT before the APIC's. -1: the monitor can have its window.
  */
 static int choose_event(struct vmm_vcpu *vcpu)
 {
 	struct vmm_events *ev = &vcpu->ev;
-	int vector;
+	bool window = false;
+	int vector = -1;
 
-	if (ev->type)
-		return 0;
-	if (ev->nmi_pending && !ev->nmi_blocked) {
+	vcpu->offer = -1;
+	if (!ev->type && ev->nmi_pending && !ev->nmi_blocked) {
 		if (ev->shadow)
 			goto step;
 		ev->nmi_pending--;
@@ -143,40 +145,44 @@ static int choose_event(struct vmm_vcpu *vcpu)
 		ev->type = VMM_EVENT_NMI;
 		ev->vector = 2;
 		ev->has_error = 0;
-		return 0;
 	}
 	/* what comes next may let an interrupt through that is held back now */
-	if (vcpu->fact.kind == FACT_TPR_WRITE) {
+	if (!ev->type && vcpu->fact.kind == FACT_TPR_WRITE) {
 		vmm_ops->watch_tpr(vcpu, false);
 		goto step;
 	}
-	vector = vmm_lapic_pending(vcpu);
-	vmm_ops->watch_tpr(vcpu, vector < 0 && vmm_lapic_held(vcpu) >= 0);
-	if (vector < 0 && !wants_extint(vcpu)) {
-		vmm_ops->irq_window(vcpu, false);
-		return 0;
-	}
-	if (!irqs_on(vcpu)) {
-		vmm_ops->irq_window(vcpu, true);
-		return 0;
+	if (ev->extint_pending) {
+		vector = ev->extint_vector;
+	} else if (wants_extint(vcpu)) {
+		if (!ev->type && !ev->shadow && irqs_on(vcpu))
+			return -1;
+		window = true;
+	} else {
+		vector = vmm_lapic_pending(vcpu);
+		vmm_ops->watch_tpr(vcpu, vector < 0 && vmm_lapic_held(vcpu) >= 0);
 	}
 	/*
 	 * STI and MOV SS hold interrupts for one instruction. Not every CPU takes
 	 * that back from us at entry: run just that instruction, then deliver.
 	 */
-	if (ev->shadow)
+	if ((vector >= 0 || window) && ev->shadow && !ev->type && irqs_on(vcpu))
 		goto step;
-	vmm_ops->irq_window(vcpu, false);
-	if (wants_extint(vcpu))
-		return -1;
-	vmm_lapic_ack(vcpu, vector);
-	ev->type = VMM_EVENT_INTR;
-	ev->vector = vector;
-	ev->has_error = 0;
+	vmm_ops->irq_window(vcpu, window);
+	vcpu->offer = vector;
 	return 0;
 step:
+	vmm_ops->irq_window(vcpu, false);
 	vmm_ops->step(vcpu);
 	return 0;
+}
+
+/* the guest took what it was offered */
+static void taken(struct vmm_vcpu *vcpu)
+{
+	if (vcpu->ev.extint_pending)
+		vcpu->ev.extint_pending = 0;
+	else
+		vmm_lapic_ack(vcpu, vcpu->offer);
 }
 
 /*
@@ -225,6 +231,8 @@ static int enter_once(struct vmm_vcpu *vcpu)
 		goto out;
 	flush_if_stale(vcpu);
 	vmm_ops->enter(vcpu);
+	if (vcpu->taken)
+		taken(vcpu);
 	r = 1;
 out:
 	smp_store_release(&vcpu->mode, MODE_OUT);
@@ -321,8 +329,8 @@ static int take_input(struct vmm_vcpu *vcpu)
 	if (flags & VMM_RUN_EXTINT) {
 		if (extint > 255)
 			return -EINVAL;
-		if (vcpu->ev.type || vcpu->ev.shadow || !irqs_on(vcpu) ||
-		    flags & VMM_RUN_COMPLETE || set)
+		if (vcpu->ev.type || vcpu->ev.extint_pending || vcpu->ev.shadow ||
+		    !irqs_on(vcpu) || flags & VMM_RUN_COMPLETE || set)
 			return -EBUSY;
 	}
 	if (set & VMM_STATE_REGS) {
@@ -337,9 +345,8 @@ static int take_input(struct vmm_vcpu *vcpu)
 	if (flags & VMM_RUN_COMPLETE)
 		complete_exit(vcpu, data);
 	if (flags & VMM_RUN_EXTINT) {
-		vcpu->ev.type = VMM_EVENT_INTR;
-		vcpu->ev.vector = extint;
-		vcpu->ev.has_error = 0;
+		vcpu->ev.extint_pending = 1;
+		vcpu->ev.extint_vector = extint;
 	}
 	vcpu->window_wanted = flags & VMM_RUN_WINDOW;
 	vcpu->pending.reason = VMM_EXIT_NONE;

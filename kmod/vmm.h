@@ -145,6 +145,8 @@ struct vmm_vcpu {
 	u64 tsc_offset;			/* V  guest TSC = host TSC + this */
 	struct vmm_events ev;		/* V  type..error: deliver before all else */
 	bool window_wanted;		/* V  monitor waits to inject ExtINT */
+	int offer;			/* V  vector the next entry may deliver, or -1 */
+	bool taken;			/* V  and the last one did */
 	struct vmm_fact fact;		/* V  the exit being handled */
 	struct {			/* V  the exit the monitor is to complete */
 		u32 reason;		/*    enum vmm_exit, or NONE */
@@ -245,7 +247,8 @@ struct vmm_ops {
 	/*
 	 * One entry and exit; irqs off. Takes vcpu->ev.type.. into the event
 	 * field, says in vcpu->fact what happened, and puts an event whose
-	 * delivery the exit cut short back into vcpu->ev.
+	 * delivery the exit cut short back into vcpu->ev. The guest gets the
+	 * interrupt vcpu->offer as soon as it can take it: vcpu->taken.
 	 */
 	void (*enter)(struct vmm_vcpu *vcpu);
 	/* exit as soon as the guest could take an external interrupt */

@@ -10,9 +10,14 @@
 
 /*
  * TF makes the guest stop after one instruction. The instructions that read or
- * load RFLAGS would show or overwrite our TF: they are intercepted meanwhile.
+ * load RFLAGS would show or overwrite our TF, and an exception would push it:
+ * all are intercepted meanwhile.
  */
-#define STEP_GUARDS (INTERCEPT3_PUSHF | INTERCEPT3_POPF | INTERCEPT3_INTN)
+#define STEP_GUARDS	(INTERCEPT3_PUSHF | INTERCEPT3_POPF | INTERCEPT3_INTN)
+#define STEP_EXCEPTIONS	(~(u32)BIT(X86_TRAP_NMI))
+
+/* the virtual interrupt's fields, all that one offer or window sets */
+#define V_OFFER		(V_IRQ | V_IGN_TPR | V_PRIO_MASK | V_VECTOR_MASK)
 
 void svm_irq_window(struct vmm_vcpu *vcpu, bool on)
 {
@@ -20,10 +25,10 @@ void svm_irq_window(struct vmm_vcpu *vcpu, bool on)
 
 	/* a virtual interrupt above all priorities that only makes an exit */
 	if (on) {
-		v->int_ctl |= V_IRQ | V_IGN_TPR | 0xfULL << V_PRIO_SHIFT;
+		v->int_ctl |= V_IRQ | V_IGN_TPR | V_PRIO_MASK;
 		v->intercept3 |= INTERCEPT3_VINTR;
 	} else {
-		v->int_ctl &= ~V_IRQ;
+		v->int_ctl &= ~V_OFFER;
 		v->intercept3 &= ~INTERCEPT3_VINTR;
 	}
 }
@@ -41,6 +46,7 @@ static void step_begin(struct vmm_vcpu *vcpu, bool iret)
 	svm->step_iret = iret;
 	svm->guest_tf = vcpu->rflags & X86_EFLAGS_TF;
 	vcpu->rflags |= X86_EFLAGS_TF;
+	svm->vmcb->intercept_exc = STEP_EXCEPTIONS;
 	if (!iret)
 		svm->vmcb->intercept3 |= STEP_GUARDS | INTERCEPT3_IRET;
 }
@@ -56,6 +62,7 @@ static void step_end(struct vmm_vcpu *vcpu)
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	svm->step = false;
+	svm->vmcb->intercept_exc = SVM_EXCEPTIONS;
 	svm->vmcb->intercept3 &= ~(STEP_GUARDS | INTERCEPT3_IRET);
 	if (svm->step_iret && vcpu->rip != svm->iret_rip)
 		return;
@@ -77,32 +84,70 @@ static u64 event_encode(const struct vmm_events *ev)
 	return e;
 }
 
-/* an event whose delivery the exit cut short, APM 2 15.7.2 */
-static void event_decode(struct vmm_events *ev, u64 e)
+/*
+ * Was it the offered interrupt whose delivery the exit cut short? The CPU says so
+ * by the type; an emulated one calls it an exception, but still holds V_IRQ.
+ */
+static bool offer_cut_short(const struct vmm_vcpu *vcpu, const struct vmcb *v)
 {
+	u64 e = v->exit_int_info;
+
+	if (vcpu->offer < 0 || !(e & EVENT_VALID) ||
+	    (e & EVENT_VECTOR) != vcpu->offer)
+		return false;
+	return v->int_ctl & V_IRQ ||
+	       (e & EVTYPE_MASK) == EVTYPE_INTR << EVTYPE_SHIFT;
+}
+
+/*
+ * An event whose delivery the exit cut short, APM 2 15.7.2. INT n, INT3 and
+ * INTO run again: RIP is still at them.
+ */
+static void event_decode(struct vmm_vcpu *vcpu, u64 e)
+{
+	struct vmm_events *ev = &vcpu->ev;
 	u8 vector = e & EVENT_VECTOR;
 
 	if (!(e & EVENT_VALID))
 		return;
 	switch ((e & EVTYPE_MASK) >> EVTYPE_SHIFT) {
-	case EVTYPE_INTR:
+	case EVTYPE_INTR:	/* one that set-state gave us */
 		ev->type = VMM_EVENT_INTR;
 		break;
 	case EVTYPE_NMI:
 		ev->type = VMM_EVENT_NMI;
 		break;
 	case EVTYPE_EXCEPTION:
-		/* INT3 and INTO run again: RIP is still at them */
 		if (vector == X86_TRAP_BP || vector == X86_TRAP_OF)
 			return;
 		ev->type = VMM_EVENT_EXCEPTION;
 		break;
-	default:	/* INT n: runs again as well */
+	default:
 		return;
 	}
 	ev->vector = vector;
 	ev->has_error = !!(e & EVENT_HAS_ERROR);
 	ev->error = ev->has_error ? e >> 32 : 0;
+}
+
+/*
+ * The interrupt goes to the guest as a virtual one: the CPU looks at IF, the
+ * shadow and TPR and delivers it without an exit (APM 2 15.21.4). EVENTINJ would
+ * do as well, but emulated CPUs may deliver an interrupt given there twice.
+ */
+static void offer_interrupt(struct vmm_vcpu *vcpu)
+{
+	u64 vector = vcpu->offer;
+	struct vmcb *v = to_svm(vcpu)->vmcb;
+
+	if (vcpu->offer < 0)
+		return;
+	v->int_ctl &= ~V_OFFER;
+	v->int_ctl |= V_IRQ | vector << V_VECTOR_SHIFT |
+		      (vector >> 4) << V_PRIO_SHIFT;
+	/* the PIC's do not know of priorities */
+	if (vcpu->ev.extint_pending)
+		v->int_ctl |= V_IGN_TPR;
 }
 
 /*
@@ -149,19 +194,34 @@ static void fact_io(struct vmm_vcpu *vcpu, const struct vmcb *v)
 	f->io.string = info & IOIO_STRING;
 }
 
+static bool pushes_error(u8 vector)
+{
+	return vector == X86_TRAP_DF || vector == X86_TRAP_AC ||
+	       (vector >= X86_TRAP_TS && vector <= X86_TRAP_PF);
+}
+
 static void fact_exception(struct vmm_vcpu *vcpu, const struct vmcb *v, u8 vector)
 {
 	struct vmm_fact *f = &vcpu->fact;
 
-	if (vector == X86_TRAP_MC) {
+	switch (vector) {
+	case X86_TRAP_MC:
 		/* the host's own: its handler runs as if nothing lay between */
 		asm volatile("int $0x12");
 		f->kind = FACT_NONE;
 		return;
+	case X86_TRAP_BP:
+	case X86_TRAP_OF:
+		/* a step met them: nothing ran, the shadow is given up instead */
+		f->kind = FACT_STEP;
+		return;
+	case X86_TRAP_PF:
+		vcpu->cr2 = v->exit_info2;
+		break;
 	}
 	f->kind = FACT_EXCEPTION;
 	f->exc.vector = vector;
-	f->exc.has_error = vector == X86_TRAP_AC;
+	f->exc.has_error = pushes_error(vector);
 	f->exc.error = f->exc.has_error ? v->exit_info1 : 0;
 }
 
@@ -170,9 +230,11 @@ static void fact_debug(struct vmm_vcpu *vcpu, const struct vmcb *v, bool stepped
 	struct svm_vcpu *svm = to_svm(vcpu);
 
 	if (stepped && !svm->guest_tf) {
-		vcpu->fact.kind = FACT_STEP;
 		vcpu->dregs.dr6 &= ~(u64)DR_STEP;
-		return;
+		if (!(vcpu->dregs.dr6 & DR_TRAP_BITS)) {
+			vcpu->fact.kind = FACT_STEP;
+			return;
+		}
 	}
 	fact_exception(vcpu, v, X86_TRAP_DB);
 }
@@ -271,8 +333,8 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 	case EXIT_EXCEPTION + X86_TRAP_DB:
 		fact_debug(vcpu, v, stepped);
 		return;
-	case EXIT_EXCEPTION + X86_TRAP_AC:
-	case EXIT_EXCEPTION + X86_TRAP_MC:
+	case EXIT_EXCEPTION ... EXIT_EXCEPTION + X86_TRAP_DB - 1:
+	case EXIT_EXCEPTION + X86_TRAP_DB + 1 ... EXIT_EXCEPTION + 31:
 		fact_exception(vcpu, v, code - EXIT_EXCEPTION);
 		return;
 	case EXIT_IRET:
@@ -328,6 +390,7 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	v->int_state = vcpu->ev.shadow ? INT_STATE_SHADOW : 0;
 	v->int_ctl &= ~V_TPR_MASK;
 	v->int_ctl |= vmm_lapic_cr8(vcpu);
+	offer_interrupt(vcpu);
 	v->event_inj = 0;
 	if (vcpu->ev.type) {
 		v->event_inj = event_encode(&vcpu->ev);
@@ -353,7 +416,12 @@ static void after_exit(struct vmm_vcpu *vcpu)
 	vcpu->ev.shadow = shadow || v->int_state & INT_STATE_SHADOW;
 	if (cr8 != vmm_lapic_cr8(vcpu))
 		vmm_lapic_set_cr8(vcpu, cr8);
-	event_decode(&vcpu->ev, v->exit_int_info);
+	if (offer_cut_short(vcpu, v)) {
+		vcpu->taken = false;	/* it is offered again */
+	} else {
+		vcpu->taken = vcpu->offer >= 0 && !(v->int_ctl & V_IRQ);
+		event_decode(vcpu, v->exit_int_info);
+	}
 	if (svm->iret_seen && vcpu->rip != svm->iret_rip) {
 		svm->iret_seen = false;
 		vcpu->ev.nmi_blocked = 0;

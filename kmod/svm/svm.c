@@ -13,7 +13,6 @@
 #include <asm/io.h>
 #include <asm/msr.h>
 #include <asm/nospec-branch.h>
-#include <asm/trapnr.h>
 
 #include "svm/svm.h"
 
@@ -190,8 +189,7 @@ static int svm_vcpu_create(struct vmm_vcpu *vcpu)
 	svm->vmcb = v;
 	svm->vmcb_pa = __pa(v);
 	v->intercept_dr = ~0U;
-	/* #DB and #AC could repeat for ever inside the CPU (CVE-2015-5307, -8104) */
-	v->intercept_exc = BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC);
+	v->intercept_exc = SVM_EXCEPTIONS;
 	v->intercept3 = INTERCEPT3_INTR | INTERCEPT3_NMI | INTERCEPT3_SMI |
 			INTERCEPT3_INIT | INTERCEPT3_RDPMC | INTERCEPT3_CPUID |
 			INTERCEPT3_INVD | INTERCEPT3_HLT | INTERCEPT3_INVLPGA |

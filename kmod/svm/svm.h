@@ -3,8 +3,17 @@
 #ifndef VMM_SVM_H
 #define VMM_SVM_H
 
+#include <linux/bits.h>
+#include <asm/trapnr.h>
+
 #include "vmm.h"
 #include "svm/vmcb.h"
+
+/*
+ * #DB and #AC could repeat for ever inside the CPU (CVE-2015-5307, -8104); #MC
+ * is the host's.
+ */
+#define SVM_EXCEPTIONS	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
 
 struct svm_vcpu {
 	struct vmcb *vmcb;

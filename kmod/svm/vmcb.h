@@ -55,6 +55,9 @@
 #define V_IRQ			(1ULL << 8)
 #define V_PRIO_SHIFT		16
 #define V_IGN_TPR		(1ULL << 20)
+#define V_PRIO_MASK		(0xfULL << V_PRIO_SHIFT)
+#define V_VECTOR_SHIFT		32
+#define V_VECTOR_MASK		(0xffULL << V_VECTOR_SHIFT)
 #define V_INTR_MASKING		(1ULL << 24)
 
 #define INT_STATE_SHADOW	(1ULL << 0)
@@ -66,7 +69,6 @@
 #define EVTYPE_INTR		0ULL
 #define EVTYPE_NMI		2ULL
 #define EVTYPE_EXCEPTION	3ULL
-#define EVTYPE_SOFT		4ULL
 #define EVENT_HAS_ERROR		(1ULL << 11)
 #define EVENT_VALID		(1ULL << 31)
 

@@ -178,7 +178,7 @@ struct vmm_events {
 	__u8 type;		/* enum vmm_event_type: to be delivered first */
 	__u8 vector;
 	__u8 has_error;
-	__u8 pad;
+	__u8 extint_pending;	/* VMM_RUN_EXTINT's, not yet delivered */
 	__u32 error;
 	__u8 nmi_pending;	/* 0..2 */
 	__u8 nmi_blocked;	/* until IRET */
@@ -187,7 +187,7 @@ struct vmm_events {
 	__u8 init_pending;
 	__u8 sipi_pending;
 	__u8 sipi_vector;
-	__u8 pad2;
+	__u8 extint_vector;
 	__u64 reserved[2];
 };
 
