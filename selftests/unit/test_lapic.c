@@ -953,6 +953,7 @@ static void test_msi(void **state)
 	/* nobody there; 15 bits of destination: 0x103 is not 3 */
 	assert_int_equal(vmm_lapic_msi(&vm, 0xfee3f000, 0x4031), 0);
 	assert_int_equal(vmm_lapic_msi(&vm, 0xfee03020, 0x4031), 0);
+	assert_int_equal(vmm_lapic_msi(&vm, 0xfee03024, 0x4031), 0);
 	assert_int_equal(vmm_lapic_msi(&vm, 0xfeefffe0, 0x4031), 0);
 	assert_int_equal(who_has(0x31), 0);
 	/* delivery modes */
@@ -1118,7 +1119,12 @@ static void test_timer_modes(void **state)
 	assert_int_equal(run_for(c0, 5000000), 0);
 	wrmsr(c0, 0x6e0, vmm_guest_tsc(c0) + 1000000);	/* ignored here */
 	assert_int_equal(rdmsr(c0, 0x6e0), 0);
-	/* an expiry that was not looked at yet is not lost in the change */
+	/* an expiry that was not looked at yet is not lost by what comes next */
+	wr(c0, LAPIC_TMICT, 1000);
+	advance(c0, 10000);
+	wr(c0, LAPIC_TMICT, 1000);
+	assert_true(in_irr(c0, 0x40));
+	assert_int_equal(run_for(c0, 10000), 2);
 	wr(c0, LAPIC_TMICT, 1000);
 	advance(c0, 10000);
 	wr(c0, LAPIC_LVT_TIMER, 0x40041);
@@ -1151,8 +1157,15 @@ static void test_timer_deadline(void **state)
 	assert_int_equal(run_for(c0, 1000000), 0);
 	/* never: an alarm now and then, no interrupt */
 	wrmsr(c0, 0x6e0, ~0ULL);
+	assert_in_range(c0->apic.timer.expires - kshim_now, 99000000000LL, 101000000000LL);
 	assert_int_equal(run_for(c0, 350000000000ULL), 0);
 	assert_in_range(kicks[0], 1, 10);
+	/* passed, not looked at, and set again */
+	wrmsr(c0, 0x6e0, vmm_guest_tsc(c0) + 1000);
+	advance(c0, 100000);
+	wrmsr(c0, 0x6e0, vmm_guest_tsc(c0) + 1000);
+	assert_true(in_irr(c0, 0x40));
+	assert_int_equal(run_for(c0, 100000), 2);
 	/* masked: it passes in silence */
 	wr(c0, LAPIC_LVT_TIMER, 0x50040);
 	wrmsr(c0, 0x6e0, vmm_guest_tsc(c0) + 1000);
