@@ -383,11 +383,18 @@ static int open_disk(struct machine *m, char *err, size_t errlen)
 		.read_only = m->cfg->disk_read_only,
 		.direct = m->cfg->disk_direct,
 	};
+	const char *why;
 
 	if (!m->cfg->disk)
 		return 0;
 	m->disk = block_open(m->cfg->disk, &opts, m->env.loop, err, errlen);
-	return m->disk ? 0 : -EINVAL;
+	if (!m->disk)
+		return -EINVAL;
+	why = firmware_cannot_boot(&m->firmware, m->cfg->disk);
+	if (why)
+		fprintf(stderr, "vmmd: disk %s: %s; the firmware will find nothing to boot\n",
+			m->cfg->disk, why);
+	return 0;
 }
 
 /*

@@ -123,6 +123,34 @@ static void good_images(void **state)
 	}
 }
 
+static const char *boot(const uint8_t *mbr, size_t len, size_t firmware)
+{
+	const struct firmware fw = { .size = firmware };
+	FILE *f = fopen(path, "w");
+
+	assert_int_equal(fwrite(mbr, 1, len, f), len);
+	fclose(f);
+	return firmware_cannot_boot(&fw, path);
+}
+
+static void nothing_to_boot(void **state)
+{
+	uint8_t mbr[512] = { 0 };
+
+	assert_non_null(strstr(boot(mbr, 512, 262144), "signature"));
+	mbr[510] = 0x55;
+	mbr[511] = 0xaa;
+	mbr[450] = 0xee;			/* a protective partition */
+	assert_non_null(strstr(boot(mbr, 512, 262144), "UEFI"));
+	assert_null(boot(mbr, 512, 4 << 20));
+	mbr[0] = 0xeb;
+	assert_null(boot(mbr, 512, 262144));
+	assert_null(boot(mbr, 100, 262144));	/* block.c speaks of those */
+	unlink(path);
+	assert_null(firmware_cannot_boot(&(struct firmware){ .size = 65536 },
+					 path));
+}
+
 static void described(void **state)
 {
 	struct fx *fx = fx_new();
@@ -160,7 +188,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(bad_images), T(good_images), T(described),
+		T(bad_images), T(good_images), T(nothing_to_boot), T(described),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

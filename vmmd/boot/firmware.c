@@ -18,6 +18,8 @@
 #define SHADOW_SIZE	(128U << 10)
 #define TOP		(1ULL << 32)
 #define RESET_LEN	16
+#define BIOS_MAX	(512U << 10)	/* larger images are UEFI */
+#define MBR_CODE	440		/* bytes before the partition table */
 
 static int bad(char *err, size_t errlen, const char *path, const char *found)
 {
@@ -121,4 +123,28 @@ void firmware_shadow(const struct firmware *fw, struct mem *mem)
 
 	mem_write(mem, SHADOW + SHADOW_SIZE - len, fw->data + fw->size - len,
 		  len);
+}
+
+const char *firmware_cannot_boot(const struct firmware *fw, const char *disk)
+{
+	uint8_t mbr[512];
+	unsigned int i;
+	ssize_t n;
+	int fd;
+
+	if (fw->size > BIOS_MAX)	/* UEFI: knows file systems */
+		return NULL;
+	fd = open(disk, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return NULL;
+	n = pread(fd, mbr, sizeof(mbr), 0);
+	close(fd);
+	if (n != sizeof(mbr))
+		return NULL;
+	if (mbr[510] != 0x55 || mbr[511] != 0xaa)
+		return "its first sector has no boot signature";
+	for (i = 0; i < MBR_CODE; i++)
+		if (mbr[i])
+			return NULL;
+	return "its first sector has no boot code (a disk for UEFI?)";
 }

@@ -23,6 +23,12 @@ int firmware_map(const struct firmware *fw, struct mem *mem);
 /* its last 128 KiB at 0xe0000, where it may have been written to; each reset */
 void firmware_shadow(const struct firmware *fw, struct mem *mem);
 
+/*
+ * Why this firmware will find nothing to boot on the disk, or NULL. A BIOS says
+ * so on a screen only, and there is none.
+ */
+const char *firmware_cannot_boot(const struct firmware *fw, const char *disk);
+
 struct boot_info {
 	uint64_t ram_low;	/* RAM ends here below 4 GiB, bytes */
 	uint64_t ram_high;	/* RAM above 4 GiB, bytes */

@@ -88,7 +88,7 @@ static unsigned int trigger(const struct uart *u)
 	return u->s.fcr & FCR_ENABLE ? levels[u->s.fcr >> 6] : 1;
 }
 
-/* 8.6, table IV: the interrupt of highest priority */
+/* 8.5, table IV: the interrupt of highest priority */
 static uint8_t interrupt(const struct uart *u)
 {
 	if ((u->s.ier & IER_RLSI) && (u->s.lsr & LSR_OE))
@@ -114,7 +114,7 @@ static void rx_put(struct uart *u, uint8_t value)
 {
 	if (u->s.rx_used >= depth(u)) {
 		u->s.lsr |= LSR_OE;
-		if (!(u->s.fcr & FCR_ENABLE))	/* overwritten, 8.4 bit 1 */
+		if (!(u->s.fcr & FCR_ENABLE))	/* overwritten, 8.3 bit 1 */
 			u->s.rx[u->s.rx_head] = value;
 		return;
 	}
@@ -197,7 +197,7 @@ static void modem_update(struct uart *u)
 
 static void fcr_write(struct uart *u, uint8_t value)
 {
-	if ((u->s.fcr ^ value) & FCR_ENABLE)	/* 8.5 bit 0: both are cleared */
+	if ((u->s.fcr ^ value) & FCR_ENABLE)	/* 8.4 bit 0: clears both */
 		value |= FCR_CLEAR_RX | FCR_CLEAR_TX;
 	if (value & FCR_CLEAR_RX) {
 		u->s.rx_used = 0;
