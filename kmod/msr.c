@@ -233,6 +233,7 @@ int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
 	switch (index) {
 	case MSR_IA32_TSC:
 		vcpu->tsc_offset = value - rdtsc();
+		vmm_lapic_tsc_moved(vcpu);
 		vmm_request(vcpu, REQ_CLOCK);
 		return 0;
 	case MSR_EFER:

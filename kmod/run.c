@@ -19,11 +19,26 @@ void vmm_kick(struct vmm_vcpu *vcpu)
 {
 	/* pairs with the barrier between MODE_GUEST and the last check */
 	smp_mb();
-	if (READ_ONCE(vcpu->mode) == MODE_GUEST)
-		/* already on its way: -EBUSY, and that one does */
-		smp_call_function_single_async(READ_ONCE(vcpu->cpu), &vcpu->csd);
-	else if (wq_has_sleeper(&vcpu->wq))
-		wake_up(&vcpu->wq);
+	if (READ_ONCE(vcpu->mode) != MODE_GUEST) {
+		if (wq_has_sleeper(&vcpu->wq))
+			wake_up(&vcpu->wq);
+		return;
+	}
+	/*
+	 * One at a time: two senders must not queue the same IPI twice. Not
+	 * preempted in between, so that vmm_wait_for_kick waits for CPUs only.
+	 */
+	preempt_disable();
+	if (!atomic_xchg(&vcpu->kick_sent, 1) &&
+	    smp_call_function_single_async(READ_ONCE(vcpu->cpu), &vcpu->csd))
+		atomic_set(&vcpu->kick_sent, 0);	/* the CPU went offline */
+	preempt_enable();
+}
+
+void vmm_wait_for_kick(struct vmm_vcpu *vcpu)
+{
+	while (atomic_read_acquire(&vcpu->kick_sent))
+		cpu_relax();
 }
 
 void vmm_request(struct vmm_vcpu *vcpu, enum vmm_request req)
@@ -245,7 +260,11 @@ static void gear_up(struct vmm_vcpu *vcpu)
 {
 	vmm_fpu_load(vcpu);	/* preemption is off from here */
 	vmm_ops->load(vcpu);
-	WRITE_ONCE(vcpu->cpu, smp_processor_id());
+	if (vcpu->cpu != smp_processor_id()) {
+		/* one under way to the old CPU would hold back those to this one */
+		vmm_wait_for_kick(vcpu);
+		WRITE_ONCE(vcpu->cpu, smp_processor_id());
+	}
 	vmm_msr_load(vcpu);
 	vcpu->loaded = true;
 }

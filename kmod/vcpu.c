@@ -172,21 +172,16 @@ static const struct file_operations vcpu_fops = {
 };
 
 /* the IPI itself is all that is wanted: it ends the guest's turn */
-static void kick_ipi(void *unused)
+static void kick_ipi(void *vcpu)
 {
-}
-
-/* the last kick may still be on its way to a CPU: it must not find us gone */
-static void wait_for_ipi(struct vmm_vcpu *vcpu)
-{
-	while (smp_load_acquire(&vcpu->csd.node.u_flags) & CSD_FLAG_LOCK)
-		cpu_relax();
+	atomic_set(&((struct vmm_vcpu *)vcpu)->kick_sent, 0);
 }
 
 void vmm_vcpu_free(struct vmm_vcpu *vcpu)
 {
 	vmm_lapic_destroy(vcpu);
-	wait_for_ipi(vcpu);
+	/* the last kick may still be on its way: it must not find us gone */
+	vmm_wait_for_kick(vcpu);
 	if (vcpu->arch)
 		vmm_ops->vcpu_destroy(vcpu);
 	vmm_fpu_destroy(vcpu);
@@ -206,7 +201,7 @@ static struct vmm_vcpu *vcpu_alloc(struct vmm_vm *vm, u32 id)
 	vcpu->cpu = -1;
 	mutex_init(&vcpu->lock);
 	init_waitqueue_head(&vcpu->wq);
-	INIT_CSD(&vcpu->csd, kick_ipi, NULL);
+	INIT_CSD(&vcpu->csd, kick_ipi, vcpu);
 	vmm_lapic_init(vcpu);
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vcpu->run || vmm_fpu_create(vcpu) || vmm_ops->vcpu_create(vcpu)) {

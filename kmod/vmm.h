@@ -160,7 +160,8 @@ struct vmm_vcpu {
 	int mode;			/* a  enum vmm_mode */
 	int cpu;			/* a  last CPU that loaded it, or -1 */
 	bool loaded;			/* V  fast gear: FPU, MSRs resident */
-	call_single_data_t csd;		/* kick IPI */
+	call_single_data_t csd;		/* kick IPI; whoever sets kick_sent sends it */
+	atomic_t kick_sent;		/* a  until it has arrived */
 	wait_queue_head_t wq;		/* HLT and WAIT_SIPI sleep here */
 	u8 sipi_vector;			/* a */
 
@@ -289,6 +290,7 @@ int vmm_run(struct vmm_vcpu *vcpu);
  * Any context, also hard irq.
  */
 void vmm_kick(struct vmm_vcpu *vcpu);
+void vmm_wait_for_kick(struct vmm_vcpu *vcpu);	/* until no IPI is under way */
 void vmm_request(struct vmm_vcpu *vcpu, enum vmm_request req);	/* set + kick */
 void vmm_take_requests(struct vmm_vcpu *vcpu);	/* into vcpu->ev and the APIC */
 
