@@ -66,9 +66,9 @@ void vm_end(struct vm *vm, int code);
 void vm_report(struct vm *vm);
 
 /*
- * SIGUSR1: vm_report. SIGTERM, SIGINT, SIGHUP: power button, force after the grace; another one,
- * a second or more later, forces at once. init blocks them in the calling thread, so before any other
- * thread exists. 0 or -errno.
+ * SIGUSR1: vm_report. SIGTERM, SIGINT, SIGHUP: power button, force after the
+ * grace; another one, a second or more later, forces at once. init blocks them
+ * in the calling thread, so before any other thread exists. 0 or -errno.
  */
 int vm_signal_init(struct vm *vm);
 void vm_signal_free(struct vm *vm);
