@@ -388,8 +388,12 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	v->dr7 = vcpu->dregs.dr7;
 	v->tsc_offset = vcpu->tsc_offset;
 	v->int_state = vcpu->ev.shadow ? INT_STATE_SHADOW : 0;
+	/*
+	 * V_INTR_MASKING each time: the CPU writes this field at the exit, and
+	 * without that bit a guest with IF clear would keep the CPU for good.
+	 */
 	v->int_ctl &= ~V_TPR_MASK;
-	v->int_ctl |= vmm_lapic_cr8(vcpu);
+	v->int_ctl |= vmm_lapic_cr8(vcpu) | V_INTR_MASKING;
 	offer_interrupt(vcpu);
 	v->event_inj = 0;
 	if (vcpu->ev.type) {
