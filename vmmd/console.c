@@ -298,9 +298,14 @@ static void output_open(struct console *con)
 
 static void input_open(struct console *con)
 {
+	pid_t foreground = tcgetpgrp(STDIN_FILENO);
+
 	con->tty = isatty(STDIN_FILENO);
-	/* in the background, reading would stop the whole VM (SIGTTIN) */
-	if (con->tty && tcgetpgrp(STDIN_FILENO) != getpgrp()) {
+	/*
+	 * In the background, reading would stop the whole VM (SIGTTIN). A
+	 * terminal that does not control us (-1) has no background.
+	 */
+	if (con->tty && foreground >= 0 && foreground != getpgrp()) {
 		con->tty = false;
 		con->in = -1;
 		return;
