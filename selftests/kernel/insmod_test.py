@@ -1,0 +1,233 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0
+"""Load and unload: a hundred times over with nothing left behind, twice at once,
+in use, and beside KVM. Usage: insmod_test.py vmm.ko; TAP on standard output.
+The module is loaded again at the end if it was loaded at the start."""
+
+import errno
+import fcntl
+import os
+import re
+import struct
+import subprocess
+import sys
+
+ROUNDS = 100
+WARM_UP = 10
+# A leak of one page in each round would be 400 KiB; the rest is the host's noise.
+SLACK_KIB = 350
+
+VMM_CREATE_VM = 0xB702
+KVM_CREATE_VM = 0xAE01
+MSR_EFER = 0xC0000080
+EFER_SVME = 1 << 12
+
+# What the kernel itself says of a module from outside, and of free_kib().
+TAINT = re.compile(r"loading out-of-tree module|module verification failed|drop_caches")
+
+
+class Skip(Exception):
+    pass
+
+
+def want(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+def run(*command):
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+
+
+def loaded(name="vmm"):
+    return os.path.exists("/sys/module/" + name)
+
+
+def insmod(path):
+    """0 or an errno, as the system call gave it."""
+    libc_insmod = run("insmod", path)
+    if not libc_insmod.returncode:
+        return 0
+    for number in (errno.EEXIST, errno.EBUSY, errno.EOPNOTSUPP, errno.ENOMEM):
+        if os.strerror(number) in libc_insmod.stderr:
+            return number
+    raise AssertionError("insmod: " + libc_insmod.stderr.strip())
+
+
+def rmmod(name="vmm"):
+    return run("rmmod", name).returncode
+
+
+def log():
+    return run("dmesg").stdout.splitlines()
+
+
+def free_kib():
+    run("sync")
+    with open("/proc/sys/vm/drop_caches", "w") as f:
+        f.write("3")
+    with open("/proc/meminfo") as f:
+        fields = dict(line.split(":") for line in f)
+    return int(fields["MemFree"].split()[0])
+
+
+def svme_cpus():
+    """CPUs on which SVM is switched on."""
+    run("modprobe", "msr")
+    cpus = []
+    for cpu in sorted(os.listdir("/dev/cpu")):
+        name = "/dev/cpu/%s/msr" % cpu
+        if not os.path.exists(name):
+            continue
+        with open(name, "rb", buffering=0) as f:
+            f.seek(MSR_EFER)
+            if struct.unpack("<Q", f.read(8))[0] & EFER_SVME:
+                cpus.append(cpu)
+    return cpus
+
+
+def kvm_vm():
+    """(/dev/kvm, a VM): from here on KVM owns the CPU's SVM. Newer kernels take
+    it when kvm_amd is loaded, older ones with the first VM."""
+    modprobe = run("modprobe", "kvm_amd")
+    if any(os.strerror(e) in modprobe.stderr for e in (errno.EBUSY, errno.EIO)):
+        raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+    if modprobe.returncode:
+        raise Skip("cannot load kvm_amd: " + modprobe.stderr.strip())
+    dev = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return dev, fcntl.ioctl(dev, KVM_CREATE_VM, 0)
+    except OSError:
+        os.close(dev)
+        raise
+
+
+def close(*fds):
+    for fd in fds:
+        os.close(fd)
+
+
+# ---- the tests; each begins and ends with neither module loaded
+
+
+def test_a_hundred_times(module):
+    def rounds(count):
+        for _ in range(count):
+            want(insmod(module) == 0, "insmod failed")
+            want(rmmod() == 0, "rmmod failed")
+
+    rounds(WARM_UP)
+    lines, before = len(log()), free_kib()
+    rounds(ROUNDS)
+    after, new = free_kib(), [line for line in log()[lines:] if not TAINT.search(line)]
+    want(not new, "the kernel log has grown: %s" % new[:3])
+    want(before - after < SLACK_KIB,
+         "%d KiB free before, %d KiB after %d rounds" % (before, after, ROUNDS))
+
+
+def test_leaves_the_cpus_clean(module):
+    want(not svme_cpus(), "SVM is on before insmod, on CPU %s" % svme_cpus())
+    want(insmod(module) == 0, "insmod failed")
+    cpus = svme_cpus()
+    want(len(cpus) == os.cpu_count(), "SVM is on on CPU %s only" % cpus)
+    want(rmmod() == 0, "rmmod failed")
+    want(not svme_cpus(), "SVM is still on after rmmod, on CPU %s" % svme_cpus())
+
+
+def test_twice(module):
+    want(insmod(module) == 0, "insmod failed")
+    want(insmod(module) == errno.EEXIST, "wanted EEXIST from the second insmod")
+    want(os.path.exists("/dev/vmm"), "the second insmod took /dev/vmm away")
+    want(rmmod() == 0, "rmmod failed")
+    want(not os.path.exists("/dev/vmm"), "/dev/vmm is still there")
+
+
+def test_rmmod_in_use(module):
+    want(insmod(module) == 0, "insmod failed")
+    dev = os.open("/dev/vmm", os.O_RDWR | os.O_CLOEXEC)
+    want(rmmod() != 0, "rmmod with /dev/vmm open succeeded")
+    vm = fcntl.ioctl(dev, VMM_CREATE_VM, 0)
+    os.close(dev)
+    want(rmmod() != 0, "rmmod with a VM open succeeded")
+    want(loaded(), "the module has gone")
+    os.close(vm)
+    want(rmmod() == 0, "rmmod after the last close failed")
+
+
+def test_mode_of_the_device(module):
+    want(insmod(module) == 0, "insmod failed")
+    mode = os.stat("/dev/vmm").st_mode & 0o777
+    want(rmmod() == 0, "rmmod failed")
+    want(not mode & 0o007, "/dev/vmm has mode %o: everybody may use it" % mode)
+
+
+def test_kvm_owns_svm(module):
+    fds = kvm_vm()
+    lines = len(log())
+    try:
+        want(insmod(module) == errno.EBUSY, "wanted EBUSY while KVM has a VM")
+        said = [line for line in log()[lines:] if "vmm:" in line and not TAINT.search(line)]
+        want(len(said) == 1, "wanted one sentence in the log, found %s" % said)
+        want("rmmod kvm_amd" in said[0], "no remedy in: " + said[0])
+        want(not loaded() and not os.path.exists("/dev/vmm"), "half of it stayed")
+    finally:
+        close(*fds)
+    want(rmmod("kvm_amd") == 0, "rmmod kvm_amd failed")
+    want(insmod(module) == 0, "insmod after the remedy failed")
+    want(rmmod() == 0, "rmmod failed")
+
+
+def test_vmm_owns_svm(module):
+    want(insmod(module) == 0, "insmod failed")
+    try:
+        close(*kvm_vm())
+        raise AssertionError("KVM made a VM while vmm owns SVM")
+    except OSError as e:
+        want(e.errno == errno.EBUSY, "KVM says " + e.strerror)
+    want(len(svme_cpus()) == os.cpu_count(), "KVM's attempt switched SVM off")
+    want(rmmod() == 0, "rmmod failed")
+    # and now it is KVM's turn
+    close(*kvm_vm())
+    want(rmmod("kvm_amd") == 0, "rmmod kvm_amd failed")
+
+
+def test_without_svm(module):
+    with open("/proc/cpuinfo") as f:
+        if re.search(r"^flags.*\bsvm\b", f.read(), re.MULTILINE):
+            raise Skip("this CPU has SVM")
+    want(insmod(module) == errno.EOPNOTSUPP, "wanted EOPNOTSUPP")
+    want(any("vmm:" in line and "SVM" in line for line in log()), "no sentence in the log")
+
+
+def main():
+    if len(sys.argv) != 2:
+        print("usage: insmod_test.py vmm.ko", file=sys.stderr)
+        return 2
+    module, was_loaded, failed = sys.argv[1], loaded(), 0
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
+    if was_loaded and rmmod():
+        print("Bail out! cannot unload vmm, which is in use", flush=True)
+        return 1
+    rmmod("kvm_amd")
+    print("TAP version 13\n1..%d" % len(tests), flush=True)
+    for number, (name, test) in enumerate(tests, 1):
+        result, note = "ok", ""
+        try:
+            test(module)
+        except Skip as e:
+            note = " # SKIP %s" % e
+        except (AssertionError, OSError) as e:
+            result, failed = "not ok", failed + 1
+            print("# %s: %s" % (name, e))
+        if loaded():
+            rmmod()
+        if loaded("kvm_amd"):
+            rmmod("kvm_amd")
+        print("%s %d %s%s" % (result, number, name[5:], note), flush=True)
+    if was_loaded:
+        insmod(module)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
