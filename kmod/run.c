@@ -11,6 +11,7 @@
 #include <linux/task_work.h>
 #include <asm/processor-flags.h>
 
+#include "assert.h"
 #include "vmm.h"
 
 #define FAST_REQUESTS	(BIT(REQ_NMI) | BIT(REQ_TIMER))
@@ -245,6 +246,8 @@ static int enter_once(struct vmm_vcpu *vcpu)
 	if (r)
 		goto out;
 	flush_if_stale(vcpu);
+	/* whoever waited for a flush has gone on: it must be behind us, too */
+	vmm_assert(vcpu->vm, vcpu->tlb_gen >= smp_load_acquire(&vcpu->vm->tlb_done));
 	vmm_ops->enter(vcpu);
 	if (vcpu->taken)
 		taken(vcpu);
@@ -402,8 +405,11 @@ static int prepare(struct vmm_vcpu *vcpu)
 
 int vmm_run(struct vmm_vcpu *vcpu)
 {
-	int r = take_input(vcpu);
+	int r;
 
+	if (READ_ONCE(vcpu->vm->broken))
+		return -EIO;
+	r = take_input(vcpu);
 	if (r)
 		return r;
 	WRITE_ONCE(vcpu->run->reason, VMM_EXIT_NONE);

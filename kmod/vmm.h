@@ -199,6 +199,7 @@ struct vmm_vm {
 	u64 serial;			/* c  never used twice */
 	struct mm_struct *mm;		/* c  whose memory it is; mmgrab'ed */
 	struct mutex lock;
+	bool broken;			/* a  an assertion failed: no more RUN */
 
 	struct vmm_vcpu __rcu *vcpus[VMM_MAX_VCPUS];	/* s  by APIC ID */
 	u32 nvcpus;			/* L */

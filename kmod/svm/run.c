@@ -6,6 +6,7 @@
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
+#include "assert.h"
 #include "svm/svm.h"
 
 /*
@@ -165,6 +166,7 @@ static void take_asid(struct svm_vcpu *svm, struct svm_cpu *cpu)
 		svm->vmcb->tlb_control = TLB_CONTROL_FLUSH_ALL;
 	}
 	svm->asid_gen = cpu->asid_gen;
+	svm->asid_cpu = smp_processor_id();
 	svm->vmcb->asid = cpu->asid_next++;
 }
 
@@ -440,6 +442,10 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 
 	before_entry(vcpu);
 	take_asid(svm, cpu);
+	/* an ASID means something on the CPU that gave it, until that flushes all */
+	vmm_assert(vcpu->vm, svm->asid_cpu == smp_processor_id() &&
+		   svm->asid_gen == cpu->asid_gen && svm->vmcb->asid &&
+		   svm->vmcb->asid <= cpu->asid_max);
 	svm_enter(vcpu->gpr, svm->vmcb_pa, page_to_phys(cpu->host));
 	after_exit(vcpu);
 	stepped = svm->step;

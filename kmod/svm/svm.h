@@ -19,6 +19,7 @@ struct svm_vcpu {
 	struct vmcb *vmcb;
 	u64 vmcb_pa;
 	u64 asid_gen;		/* svm_cpu.asid_gen the ASID is of; 0: needs one */
+	int asid_cpu;		/* which CPU gave it */
 	bool dr_resident;	/* the guest's DR0..3 are in the CPU */
 	bool step;		/* TF is ours for one instruction */
 	bool step_iret;		/* ... and that one is IRET, which loads TF */
