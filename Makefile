@@ -176,14 +176,15 @@ check-kernel:
 
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
-		--timeout $(E2E_TIMEOUT) "selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT"
+		--timeout $(E2E_TIMEOUT) "selftests/e2e/cli.py --work $$(mktemp -d)" \
+		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT"
 else
 lab = scripts/lab --kernel $(KERNEL) --smp 2
 
 check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
 	$(lab) --timeout $(KERNEL_TIMEOUT) -- make check-kernel
 
-check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd image
+check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd guests image
 	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e
 endif
 

@@ -1,0 +1,213 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""End-to-end: what the command line does with bad input, and how a machine ends.
+
+    cli.py --work DIR
+
+Runs vmmd (from PATH) as a user would, with the bench guest as firmware where
+a guest is wanted. Prints TAP; exits 0 if nothing failed.
+"""
+import argparse
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+# firmware that ends by itself: prints its figures and powers off
+ROM = "build/guests/bench.rom"
+# firmware that never ends: JMP to itself at the reset vector
+SPIN = b"\x90" * 0xfff0 + b"\xeb\xfe" + b"\x90" * 14
+# firmware that triple-faults: LIDT of an empty table, then INT3
+CRASH = b"\x90" * 0xfff0 + b"\x2e\x0f\x01\x1e\xf8\xff\xcc\x90" + b"\0" * 8
+# a disk with a boot sector, as the BIOS sees it: without, vmmd warns
+DISK = b"\xfa\xf4" + b"\0" * 508 + b"\x55\xaa" + b"\0" * 1048064
+TIMEOUT = 120 * float(os.environ.get("VMM_TIMEOUT_SCALE", "1"))
+
+
+class Failure(Exception):
+    """Wanted and found."""
+
+
+def want(condition, text):
+    if not condition:
+        raise Failure(text)
+
+
+def takes_usr1(pid):
+    """Before vmmd has got ready for it the signal would end vmmd."""
+    with open("/proc/%d/status" % pid, encoding="ascii") as f:
+        masks = [int(line.split()[1], 16) for line in f if line.startswith(("SigBlk", "SigCgt"))]
+    return any(mask >> signal.SIGUSR1 - 1 & 1 for mask in masks)
+
+
+class Bench:
+    """Files in DIR, and vmmd run on them."""
+
+    def __init__(self, work):
+        self.work = work
+        self.disk = self.make("disk.img", DISK)
+        self.spin = self.make("spin.rom", SPIN)
+        self.crash = self.make("crash.rom", CRASH)
+
+    def make(self, name, data):
+        path = os.path.join(self.work, name)
+        with open(path, "wb") as f:
+            f.write(data)
+        return path
+
+    def start(self, *args, disk=None):
+        return subprocess.Popen(["vmmd", "run", disk or self.disk, "--net", "none", *args],
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                stderr=subprocess.PIPE)
+
+    def running(self, *args):
+        """Started, and the guest runs: SIGUSR1's report says so."""
+        vm = self.start(*args)
+        report = b""
+        while b"rip" not in report:
+            time.sleep(0.2)
+            if vm.poll() is not None:
+                raise Failure("vmmd ended: %s" % vm.stderr.read().decode())
+            if takes_usr1(vm.pid):
+                vm.send_signal(signal.SIGUSR1)
+                report = os.read(vm.stderr.fileno(), 65536)
+        return vm
+
+    def run(self, *args, disk=None):
+        """Exit status, stdout and stderr."""
+        vm = self.start(*args, disk=disk)
+        try:
+            out, err = vm.communicate(timeout=TIMEOUT)
+        except subprocess.TimeoutExpired:
+            vm.kill()
+            vm.communicate()
+            raise Failure("vmmd %s did not end" % " ".join(args)) from None
+        return vm.returncode, out, err.decode()
+
+    def refused(self, status, words, *args, disk=None):
+        """One line that has the words, the status, and the disk untouched."""
+        got, _, err = self.run(*args, disk=disk)
+        want(got == status, "exit status %d, wanted %d: %s" % (got, status, err))
+        want(err.count("\n") == 1, "wanted one line, found %r" % err)
+        for word in words:
+            want(word in err, "wanted %r in %r" % (word, err))
+
+
+def bad_disks(b):
+    qcow2 = b.make("a.qcow2", b"QFI\xfb\0\0\0\3" + b"\0" * 1016)
+    vmdk = b.make("a.vmdk", b"KDMV" + b"\0" * 1020)
+    b.refused(1, ["missing.img"], disk=os.path.join(b.work, "missing.img"))
+    b.refused(1, ["directory"], disk=b.work)
+    b.refused(1, ["empty"], disk=b.make("empty.img", b""))
+    b.refused(1, ["512"], disk=b.make("odd.img", b"x" * 1000))
+    b.refused(1, ["qcow2", "qemu-img convert"], disk=qcow2)
+    b.refused(1, ["vmdk", "qemu-img convert"], disk=vmdk)
+    with open(qcow2, "rb") as f:
+        want(len(f.read()) == 1024, "a refused disk changed")
+
+
+def bad_options(b):
+    b.refused(2, ["--memory"], "--memory", "1M")
+    b.refused(2, ["--memory", "4096"], "--memory", "67108865")
+    want(b.run("--memory", "60T")[0] in (1, 2), "60T of memory was accepted")
+    b.refused(2, ["--cpus"], "--cpus", "65")
+    b.refused(2, ["--net"], "--net", "carrier-pigeon")
+    b.refused(2, ["--bogus"], "--bogus")
+    b.refused(1, ["nothing.bin"], "--firmware", os.path.join(b.work, "nothing.bin"))
+
+
+def no_device(b):
+    os.rename("/dev/vmm", "/dev/vmm.hidden")
+    try:
+        b.refused(1, ["/dev/vmm", "insmod"])
+    finally:
+        os.rename("/dev/vmm.hidden", "/dev/vmm")
+
+
+def port_bound(b):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        s.listen()
+        port = s.getsockname()[1]
+        b.refused(1, [str(port)], "--net", "user", "--forward", "tcp:%d:22" % port)
+
+
+def disk_locked(b):
+    vm = b.running("--firmware", b.spin)
+    try:
+        b.refused(1, ["disk.img", "locked"], "--firmware", ROM)
+    finally:
+        vm.kill()
+        vm.communicate()
+    want(b.run("--firmware", ROM)[0] == 0, "still locked after kill -9")
+
+
+def powers_off(b):
+    status, out, err = b.run("--firmware", ROM)
+    want(status == 0, "exit status %d: %s" % (status, err))
+    names = [line.split()[0] for line in out.decode().split("\n") if line.strip()]
+    want(names == ["cpuid_exit", "pio_user", "mmio_user"], "printed %r" % out)
+
+
+def two_at_once(b):
+    other = b.make("other.img", DISK)
+    first = b.running("--firmware", b.spin)
+    status = b.run("--firmware", ROM, "--cpus", "2", disk=other)[0]
+    alive = first.poll() is None
+    first.kill()
+    first.communicate()
+    want(status == 0 and alive, "a spinning guest and another one do not go together")
+
+
+def crash_exits(b):
+    status, _, err = b.run("--firmware", b.crash, "--on-crash", "exit")
+    want(status == 3, "exit status %d: %s" % (status, err))
+    want("triple fault" in err and "rip" in err, "no report: %r" % err)
+
+
+def forced_after_grace(b):
+    vm = b.running("--firmware", b.spin, "--grace", "1")
+    vm.terminate()
+    try:
+        vm.communicate(timeout=TIMEOUT)
+    except subprocess.TimeoutExpired:
+        vm.kill()
+        vm.communicate()
+        raise Failure("a guest that ignores its power button is not forced off") from None
+    want(vm.returncode == 4, "exit status %d, wanted 4" % vm.returncode)
+
+
+TESTS = [
+    ("a disk that cannot be used is refused by name", bad_disks),
+    ("a bad option is refused by name", bad_options),
+    ("without /dev/vmm the remedy is named", no_device),
+    ("a port that is bound already is named", port_bound),
+    ("a disk in use is refused, and free after kill -9", disk_locked),
+    ("a guest that powers off ends vmmd with status 0", powers_off),
+    ("a spinning guest leaves room for another", two_at_once),
+    ("a triple fault ends with a report and status 3", crash_exits),
+    ("a guest that ignores SIGTERM is forced off with status 4", forced_after_grace),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--work", required=True, metavar="DIR")
+    args = parser.parse_args()
+    bench = Bench(args.work)
+    failed = 0
+    print("1..%d" % len(TESTS), flush=True)
+    for n, (name, test) in enumerate(TESTS, 1):
+        try:
+            test(bench)
+            print("ok %d - %s" % (n, name), flush=True)
+        except Failure as e:
+            failed += 1
+            print("not ok %d - %s\n# %s" % (n, name, str(e).replace("\n", "\n# ")), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
