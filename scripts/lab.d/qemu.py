@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: GPL-2.0
+"""The lab's room in QEMU: a CPU with SVM; the machine's files come over 9p."""
+
+import os
+import socket
+import subprocess
+
+from common import (CPIO_END, initramfs, initramfs_sources, is_newer, prepare_vmlinux,
+                    write_whole)
+
+# What the initramfs must bring to reach the root; modprobe adds what these need.
+MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "9pnet_virtio", "9p", "overlay")
+
+
+def prepare_initrd(kernel):
+    """Make KERNEL/initrd unless it is newer than what it is made of."""
+    initrd = os.path.join(kernel, "initrd")
+    if not is_newer(initrd, initramfs_sources("qemu")):
+        write_whole(initrd, initramfs(kernel, "qemu", MODULES) + CPIO_END)
+    return initrd
+
+
+def command_line(args, kernel, initrd, job, ports):
+    def quote(path):
+        return path.replace(",", ",,")
+
+    append = ["console=ttyS0,115200", "nokaslr", "panic=-1", "oops=panic", "loglevel=7",
+              args.append]
+    cpu = "max,+svm"
+    accel = "tcg,thread=" + ("multi" if args.mttcg else "single")
+    command = ["qemu-system-x86_64", "-name", "lab", "-nodefaults", "-no-user-config",
+               "-display", "none", "-no-reboot", "-m", str(args.mem), "-smp", str(args.smp)]
+    if args.icount:
+        # Nothing but the instruction count may tell time or differ between runs.
+        command += ["-icount", "shift=0,sleep=off", "-seed", "1",
+                    "-rtc", "base=2024-01-01,clock=vm"]
+        cpu += ",-rdrand"
+    if args.debug:
+        append += ["slub_debug=FZPU", "page_poison=1"]
+    command += ["-accel", accel, "-cpu", cpu,
+                "-kernel", prepare_vmlinux(kernel), "-initrd", initrd,
+                "-append", " ".join(append),
+                "-chardev", "file,id=console,path=" + quote(os.path.join(job, "console.log")),
+                "-serial", "chardev:console",
+                "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,"
+                           "multidevs=remap",
+                "-device", "virtio-serial-pci"]
+    if args.out:
+        command += ["-virtfs", "local,path=%s,mount_tag=out,security_model=none,"
+                               "multidevs=remap" % quote(os.path.abspath(args.out))]
+    for number, fd in enumerate(ports, start=1):
+        command += ["-chardev", "socket,id=port%d,fd=%d" % (number, fd),
+                    "-device", "virtserialport,nr=%d,chardev=port%d" % (number, number)]
+    for i, (name, readonly) in enumerate(args.disk):
+        command += ["-drive", "if=none,id=disk%d,format=raw,discard=unmap,file=%s%s" % (
+                        i, quote(os.path.abspath(name)), ",readonly=on" if readonly else ""),
+                    "-device", "virtio-blk-pci,drive=disk%d,serial=disk%d" % (i, i)]
+    return command
+
+
+class Room:
+    """A running QEMU. ports are our ends of control, stdin, stdout, stderr."""
+
+    def __init__(self, args, kernel, job):
+        initrd = prepare_initrd(kernel)
+        self.log = os.path.join(job, "qemu.log")
+        pairs = [socket.socketpair() for _ in range(4)]
+        self.ports = [pair[0] for pair in pairs]
+        theirs = [pair[1].fileno() for pair in pairs]
+        with open(self.log, "wb") as log:
+            # A session of its own: a terminal's Ctrl-C is not for QEMU. Nor may QEMU
+            # be left over when we are killed.
+            self.process = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "KILL", "--"]
+                + command_line(args, kernel, initrd, job, theirs),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=theirs,
+                start_new_session=True)
+        for pair in pairs:
+            pair[1].close()
+        # Not on the kernel's command line: with --icount boots are to be alike.
+        self.ports[0].send(job.encode() + b"\n")
+
+    def finish(self, args, died):
+        """What the emulator itself had to say."""
+        with open(self.log, errors="replace") as f:
+            return f.read()
