@@ -247,7 +247,9 @@ static int instruction(struct vmm_vcpu *vcpu)
 	case FACT_XSETBV:
 		return exit_xsetbv(vcpu, len);
 	case FACT_HYPERCALL:
-		vcpu->gpr[VMM_RAX] = -KVM_ENOSYS;
+		vcpu->gpr[VMM_RAX] = (u64)-KVM_ENOSYS;
+		if (!(vmm_ops->get_efer(vcpu) & EFER_LMA))
+			vcpu->gpr[VMM_RAX] = (u32)-KVM_ENOSYS;
 		break;
 	default:	/* FACT_NOP */
 		break;

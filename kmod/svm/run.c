@@ -15,6 +15,8 @@
  * all are intercepted meanwhile.
  */
 #define STEP_GUARDS	(INTERCEPT3_PUSHF | INTERCEPT3_POPF | INTERCEPT3_INTN)
+#define DR_ENABLED_BITS	0xff
+#define DR7_DISARMED	0x400
 #define STEP_EXCEPTIONS	(~(u32)BIT(X86_TRAP_NMI))
 
 /* the virtual interrupt's fields, all that one offer or window sets */
@@ -359,9 +361,6 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 	case EXIT_SHUTDOWN:
 		f->kind = FACT_SHUTDOWN;
 		return;
-	case EXIT_INVALID:
-		fact_raw(vcpu, FACT_ENTRY_FAILED);
-		return;
 	}
 	fact_raw(vcpu, FACT_UNKNOWN);
 }
@@ -404,7 +403,7 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	}
 }
 
-static void after_exit(struct vmm_vcpu *vcpu)
+static void after_exit(struct vmm_vcpu *vcpu, bool stepped)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb *v = svm->vmcb;
@@ -432,6 +431,16 @@ static void after_exit(struct vmm_vcpu *vcpu)
 		svm->iret_seen = false;
 		vcpu->ev.nmi_blocked = 0;
 	}
+	fact_of_exit(vcpu, stepped);
+}
+
+/* nothing ran, and what the save area holds now need not be the guest's */
+static void refused(struct vmm_vcpu *vcpu, u64 event)
+{
+	vcpu->taken = false;
+	event_decode(vcpu, event);
+	vcpu->fact.insn_len = 0;
+	fact_raw(vcpu, FACT_ENTRY_FAILED);
 }
 
 void svm_vcpu_enter(struct vmm_vcpu *vcpu)
@@ -439,17 +448,24 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	struct svm_vcpu *svm = to_svm(vcpu);
 	bool stepped;
+	u64 event;
 
 	before_entry(vcpu);
+	event = svm->vmcb->event_inj;
 	take_asid(svm, cpu);
 	/* an ASID means something on the CPU that gave it, until that flushes all */
 	vmm_assert(vcpu->vm, svm->asid_cpu == smp_processor_id() &&
 		   svm->asid_gen == cpu->asid_gen && svm->vmcb->asid &&
 		   svm->vmcb->asid <= cpu->asid_max);
 	svm_enter(vcpu->gpr, svm->vmcb_pa, page_to_phys(cpu->host));
-	after_exit(vcpu);
 	stepped = svm->step;
-	fact_of_exit(vcpu, stepped);
+	if ((u32)svm->vmcb->exit_code == EXIT_INVALID)
+		refused(vcpu, event);
+	else
+		after_exit(vcpu, stepped);
 	if (stepped)
 		step_end(vcpu);
+	/* the exit disarmed the guest's breakpoints, but not on emulated CPUs */
+	if (vcpu->dregs.dr7 & DR_ENABLED_BITS)
+		set_debugreg(DR7_DISARMED, 7);
 }

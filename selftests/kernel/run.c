@@ -188,7 +188,7 @@ static struct timespec deadline(unsigned int ms)
 {
 	struct timespec ts;
 
-	clock_gettime(CLOCK_REALTIME, &ts);
+	clock_gettime(CLOCK_MONOTONIC, &ts);
 	ts.tv_sec += ms / 1000;
 	ts.tv_nsec += ms % 1000 * 1000000;
 	if (ts.tv_nsec >= 1000000000) {

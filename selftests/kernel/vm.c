@@ -129,6 +129,17 @@ static void create_fd(struct vm *vm)
 		vm_die("VMM_CREATE_VM: %s", strerror(-vm->fd));
 }
 
+/* waits are measured by a clock that nobody sets */
+static void create_cond(struct vm *vm)
+{
+	pthread_condattr_t attr;
+
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&vm->cond, &attr);
+	pthread_condattr_destroy(&attr);
+}
+
 struct vm *vm_create(size_t ram_size)
 {
 	struct vm *vm = calloc(1, sizeof(*vm));
@@ -143,7 +154,7 @@ struct vm *vm_create(size_t ram_size)
 	if (vm->ram == MAP_FAILED)
 		vm_die("mmap of %zu bytes: %s", all, strerror(errno));
 	pthread_mutex_init(&vm->lock, NULL);
-	pthread_cond_init(&vm->cond, NULL);
+	create_cond(vm);
 	testdev_init(&vm->testdev);
 	if (vm_map(vm, 0, ram_size, vm->ram, 0) ||
 	    vm_map(vm, GUEST_MMIO_EDGE, PAGE, vm->ram + ram_size, 0) ||
