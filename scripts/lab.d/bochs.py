@@ -164,9 +164,8 @@ def package_files():
 
 def walk(top):
     """top and all below it, without what is left out of the tree."""
-    if top in LEFT_OUT or top.startswith(BUILD) and top.endswith(LEFT_OUT_ENDS):
-        return
-    if not os.path.lexists(top):
+    if not os.path.lexists(top) or top in LEFT_OUT or (
+            top.startswith(BUILD + "/") and top.endswith(LEFT_OUT_ENDS)):
         return
     yield top
     if os.path.isdir(top) and not os.path.islink(top):
@@ -251,7 +250,9 @@ def prepare_memory(args, kernel, job):
     tree = os.path.join(job, "tree.img")
     paths = set(walk(TOP)) | set(libraries())
     for path in args.bring:
-        paths.update(walk(os.path.realpath(path)))
+        path = os.path.realpath(path)
+        paths.add(path)
+        paths.update(walk(path))
     squashfs(tree, paths)
     flat, entry = prepare_flat(kernel)
 
@@ -274,6 +275,7 @@ def prepare_memory(args, kernel, job):
     initrd_at = base_at + rounded(base)
     tree_at = initrd_at + len(initrd)
     end = tree_at + rounded(tree)
+    # Above 3 GiB there is no memory but PCI's.
     if end > 3 << 30:
         raise Failure(1, "wanted at most 3 GiB, found %d MiB of --mem and %d MiB of files"
                       % (args.mem, (end - base_at) // MiB))
@@ -284,6 +286,8 @@ def prepare_memory(args, kernel, job):
               # What takes long and changes nothing that we test: the ciphers'
               # tests, keys for signed modules, names of enums in trace events.
               "mitigations=off", "no_timer_check", "cryptomgr.notests",
+              # With several CPUs Bochs is slow at MWAIT.
+              "idle=halt",
               "initcall_blacklist=load_system_certificate_list,trace_eval_init"]
     if args.debug:
         append += ["slub_debug=FZPU", "page_poison=1"]
@@ -355,16 +359,22 @@ class Wire:
 
     HEAD = b"\xf5lab"
 
-    def __init__(self, stdout, serial, ports, results):
-        self.stdout, self.serial, self.results = stdout, serial, results
+    def __init__(self, stdout, serial, ports, job):
+        self.stdout, self.serial = stdout, serial
+        self.memory = os.path.join(job, "memory.img")
+        self.results = open(os.path.join(job, "results.tar"), "wb")
         self.ports = dict(enumerate(ports, start=1))
         self.ready = {1: threading.Semaphore(0), 2: threading.Semaphore(0)}
         self.lock = threading.Lock()
-        for function, *arguments in ((self.receive,), (self.send, 1), (self.send, 2)):
-            threading.Thread(target=function, args=arguments, daemon=True).start()
+        self.receiver = threading.Thread(target=self.receive, daemon=True)
+        for thread in (self.receiver, *(threading.Thread(target=self.send, args=(n,), daemon=True)
+                                        for n in self.ready)):
+            thread.start()
 
     def receive(self):
         for stream, data in self.frames():
+            if os.path.exists(self.memory):     # has long been read, and is large
+                os.unlink(self.memory)
             try:
                 if stream == 0:
                     self.ready[data[0]].release()
@@ -433,8 +443,7 @@ class Room:
                 stdin=subprocess.DEVNULL, stdout=bochs_stdout, stderr=log,
                 start_new_session=True)
         os.close(bochs_stdout)
-        self.results = os.path.join(job, "results.tar")
-        self.wire = Wire(stdout, serial, [pair[1] for pair in pairs], open(self.results, "wb"))
+        self.wire = Wire(stdout, serial, [pair[1] for pair in pairs], job)
         self.theirs = theirs    # open, or serial would report its end
 
     def finish(self, args, died):
@@ -450,9 +459,12 @@ class Room:
                      if not line.rstrip().endswith(("register 0xe7", "register 0xe8"))]
             with open(os.path.join(args.out, "bochs.log"), "w") as f:
                 f.writelines(lines)
-            if os.path.getsize(self.results):
-                subprocess.run(["tar", "-C", args.out, "--no-same-owner", "-xf", self.results])
-        if not died:
-            return ""
+            self.wire.receiver.join()
+            results = self.wire.results.name
+            if os.path.getsize(results):
+                subprocess.run(["tar", "-C", args.out, "--no-same-owner", "--touch",
+                                "--warning=no-timestamp", "-xf", results])
+        # The shutdown port is boot.S's way to end a kernel that died.
         with open(os.path.join(self.job, "stderr"), errors="replace") as f:
-            return f.read()
+            return "".join(line for line in f if died and "PANIC<<" in line
+                           or died and line.startswith("[") and "Shutdown port" not in line)

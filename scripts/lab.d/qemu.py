@@ -25,9 +25,7 @@ def command_line(args, kernel, initrd, job, ports):
         return path.replace(",", ",,")
 
     append = ["console=ttyS0,115200", "nokaslr", "panic=-1", "oops=panic", "loglevel=7",
-              # Time runs on while the machine is busy with other things: a
-              # lock-up is what lasts two minutes.
-              "watchdog_thresh=60", args.append]
+              args.append]
     cpu = "max,+svm"
     accel = "tcg,thread=" + ("multi" if args.mttcg else "single")
     command = ["qemu-system-x86_64", "-name", "lab", "-nodefaults", "-no-user-config",
