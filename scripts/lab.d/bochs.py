@@ -422,6 +422,7 @@ class Room:
 
     def __init__(self, args, kernel, job):
         self.job = job
+        self.beat = None
         serial, theirs = pty.openpty()
         tty.setraw(theirs)
         memory = prepare_memory(args, kernel, job)

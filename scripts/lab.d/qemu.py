@@ -64,6 +64,10 @@ class Room:
     def __init__(self, args, kernel, job):
         initrd = prepare_initrd(kernel)
         self.log = os.path.join(job, "qemu.log")
+        # At a #VMEXIT QEMU may lose the interrupt that just came for that CPU,
+        # its timer's for instance: with a guest that spins it would wait for
+        # the next one for ever. So a device interrupts now and then.
+        self.beat = None if args.icount else 0.25
         pairs = [socket.socketpair() for _ in range(4)]
         self.ports = [pair[0] for pair in pairs]
         theirs = [pair[1].fileno() for pair in pairs]
