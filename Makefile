@@ -172,8 +172,8 @@ ifneq ($(in_lab),)
 module = $(B)/kmod-$(shell uname -r | cut -d. -f1,2)/vmm.ko
 
 check-kernel:
-	@scripts/run-selftests --module $(module) $(selftest_tests) \
-		"selftests/kernel/insmod_test.py $(module)"
+	@scripts/run-selftests --module $(module) \
+		"selftests/kernel/insmod_test.py $(module)" $(selftest_tests)
 
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
