@@ -264,6 +264,7 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 
 	switch (f->kind) {
 	case FACT_NONE:
+	case FACT_HOST:
 	case FACT_TPR_WRITE:	/* choose_event sees to it */
 		return 1;
 	case FACT_STEP:
@@ -288,6 +289,11 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 		return 1;
 	case FACT_RDPMC:
 		return general_protection(vcpu);
+	case FACT_PAUSE:
+		if (vcpu->loaded)
+			return 0;
+		yield();
+		return 1;
 	case FACT_SHUTDOWN:
 		return exit_shutdown(vcpu);
 	case FACT_ENTRY_FAILED:

@@ -14,30 +14,6 @@
 
 #include "npt.h"
 
-/*
- * APM 2 5.3, 15.25.5: the host's own long-mode format. Each nested access
- * counts as a user access, so U/S must be set. NX stays clear: whether the
- * guest may execute is for its own tables to say.
- */
-#define AMD64_P		BIT_ULL(0)
-#define AMD64_RW	BIT_ULL(1)
-#define AMD64_US	BIT_ULL(2)
-#define AMD64_A		BIT_ULL(5)
-#define AMD64_D		BIT_ULL(6)
-#define AMD64_PS	BIT_ULL(7)
-
-static const struct pt_format pt_amd64 = {
-	.present	= AMD64_P,
-	.table		= AMD64_P | AMD64_RW | AMD64_US | AMD64_A,
-	.leaf		= AMD64_P | AMD64_US,
-	.write		= AMD64_RW,
-	.large		= AMD64_PS,
-	.accessed	= AMD64_A,
-	.dirty		= AMD64_D,
-};
-
-const struct pt_format *const vmm_pt_format = &pt_amd64;
-
 int vmm_npt_gpa_bits(void)
 {
 	return min_t(int, boot_cpu_data.x86_phys_bits, 48);
@@ -207,9 +183,9 @@ static bool entry_young(u64 *entry, bool clear)
 	u64 old = READ_ONCE(*entry);
 
 	do {
-		if (!pt_present(old) || !(old & vmm_pt_format->accessed))
+		if (!pt_present(old) || !(old & vmm_ops->pt->accessed))
 			return false;
-	} while (clear && !try_cmpxchg(entry, &old, old & ~vmm_pt_format->accessed));
+	} while (clear && !try_cmpxchg(entry, &old, old & ~vmm_ops->pt->accessed));
 	return true;
 }
 

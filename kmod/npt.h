@@ -15,29 +15,11 @@
 #include "vmm.h"
 
 #define PT_ENTRIES	512
-#define PT_MAX_LEAF	3		/* 1 GiB */
 #define PT_ADDR		GENMASK_ULL(51, PAGE_SHIFT)
 
-/*
- * What an entry looks like. Bits that are hardware's to set are 0 where the
- * format has none.
- */
-struct pt_format {
-	u64 present;		/* any of these */
-	u64 table;		/* of an entry that points to a table */
-	u64 leaf;		/* of an entry that maps a page for reading */
-	u64 write;
-	u64 large;		/* a leaf in a table above level 1 */
-	u64 accessed;
-	u64 dirty;
-};
-
-extern const struct pt_format *const vmm_pt_format;
-
-/* the nested walk has as many levels as the host's own, APM 2 15.25.3 */
 static inline int pt_levels(void)
 {
-	return pgtable_l5_enabled() ? 5 : 4;
+	return vmm_ops->pt->levels;
 }
 
 static inline u64 pt_span(int level)
@@ -52,12 +34,12 @@ static inline u64 *pt_entry(u64 *table, u64 gpa, int level)
 
 static inline bool pt_present(u64 entry)
 {
-	return entry & vmm_pt_format->present;
+	return entry & vmm_ops->pt->present;
 }
 
 static inline bool pt_is_leaf(u64 entry, int level)
 {
-	return level == 1 || (entry & vmm_pt_format->large);
+	return level == 1 || (entry & vmm_ops->pt->large);
 }
 
 /* With memory encryption the C-bit belongs in every entry, APM 2 15.34.6. */

@@ -136,15 +136,10 @@ static int fault_check(struct vmm_vm *vm, struct fault *f)
 	return vm->mmu_seq != f->seq ? -EAGAIN : 0;
 }
 
-static int leaf_level_max(void)
-{
-	return boot_cpu_has(X86_FEATURE_GBPAGES) ? PT_MAX_LEAF : 2;
-}
-
 /* the largest page that host, mapping and alignment allow */
 static int fault_level(struct vmm_vm *vm, struct fault *f)
 {
-	int level = min(host_level(f), leaf_level_max());
+	int level = min(host_level(f), vmm_ops->pt->max_leaf);
 
 	for (; level > 1; level--) {
 		u64 size = pt_span(level), gpa = f->gpa & ~(size - 1);
@@ -160,14 +155,15 @@ static int fault_level(struct vmm_vm *vm, struct fault *f)
 static u64 fault_leaf(struct fault *f)
 {
 	u64 pa = page_to_phys(f->page) & ~(pt_span(f->level) - 1);
-	u64 leaf = pt_addr(pa) | vmm_pt_format->leaf | vmm_pt_format->accessed;
+	const struct vmm_pt_format *pt = vmm_ops->pt;
+	u64 leaf = pt_addr(pa) | pt->leaf | pt->accessed;
 
 	if (f->level > 1)
-		leaf |= vmm_pt_format->large;
+		leaf |= pt->large;
 	if (f->writable)
-		leaf |= vmm_pt_format->write;
+		leaf |= pt->write;
 	if (f->write)
-		leaf |= vmm_pt_format->dirty;
+		leaf |= pt->dirty;
 	return leaf;
 }
 
@@ -177,7 +173,7 @@ static u64 fault_leaf(struct fault *f)
  */
 static int fault_set_leaf(struct fault *f, u64 *entry, u64 old)
 {
-	u64 want = fault_leaf(f), hw = vmm_pt_format->accessed | vmm_pt_format->dirty;
+	u64 want = fault_leaf(f), hw = vmm_ops->pt->accessed | vmm_ops->pt->dirty;
 
 	for (;;) {
 		if (!pt_present(old)) {
@@ -185,7 +181,7 @@ static int fault_set_leaf(struct fault *f, u64 *entry, u64 old)
 				return 0;
 			continue;
 		}
-		if ((old ^ want) & ~(hw | vmm_pt_format->write))
+		if ((old ^ want) & ~(hw | vmm_ops->pt->write))
 			return -EEXIST;
 		/*
 		 * Another vCPU was faster, perhaps for reading. More rights
@@ -204,7 +200,7 @@ static u64 *fault_descend(struct vmm_vm *vm, struct fault *f, u64 *entry, u64 ol
 
 		if (!table)
 			return NULL;
-		if (try_cmpxchg(entry, &old, pt_addr(virt_to_phys(table)) | vmm_pt_format->table)) {
+		if (try_cmpxchg(entry, &old, pt_addr(virt_to_phys(table)) | vmm_ops->pt->table)) {
 			pt_account(vm, table, 1);
 			f->spare = NULL;
 			return table;
@@ -229,7 +225,7 @@ static int fault_install(struct vmm_vm *vm, struct fault *f)
 		if (pt_present(old) && pt_is_leaf(old, level)) {
 			/* large and good enough, or in the way */
 			if (level > f->level)
-				return !f->write || (old & vmm_pt_format->write) ? 0 : -EEXIST;
+				return !f->write || (old & vmm_ops->pt->write) ? 0 : -EEXIST;
 			return fault_set_leaf(f, entry, old);
 		}
 		if (level == f->level) {

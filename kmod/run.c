@@ -233,35 +233,27 @@ static void flush_if_stale(struct vmm_vcpu *vcpu)
 /* 1: entered; 0: the host or a request wants the slow gear; -1: to the monitor */
 static int enter_once(struct vmm_vcpu *vcpu)
 {
-	int r = 0;
+	int r;
 
-	local_irq_disable();
-	WRITE_ONCE(vcpu->mode, MODE_GUEST);
-	/* whoever sets a request or removes a mapping now sees MODE_GUEST */
-	smp_mb();
 	if (READ_ONCE(vcpu->requests) & ~FAST_REQUESTS || work_for_host())
-		goto out;
+		return 0;
 	vmm_take_requests(vcpu);
 	r = choose_event(vcpu);
 	if (r)
-		goto out;
+		return r;
 	flush_if_stale(vcpu);
 	/* whoever waited for a flush has gone on: it must be behind us, too */
 	vmm_assert(vcpu->vm, vcpu->tlb_gen >= smp_load_acquire(&vcpu->vm->tlb_done));
 	vmm_ops->enter(vcpu);
 	if (vcpu->taken)
 		taken(vcpu);
-	r = 1;
-out:
-	smp_store_release(&vcpu->mode, MODE_OUT);
-	/* the host takes the interrupt that ended the guest's turn, if one did */
-	local_irq_enable();
-	return r;
+	return 1;
 }
 
 static void gear_up(struct vmm_vcpu *vcpu)
 {
 	vmm_fpu_load(vcpu);	/* preemption is off from here */
+	vmm_host_load(vcpu);
 	vmm_ops->load(vcpu);
 	if (vcpu->cpu != smp_processor_id()) {
 		/* one under way to the old CPU would hold back those to this one */
@@ -277,26 +269,65 @@ static void gear_down(struct vmm_vcpu *vcpu)
 	vcpu->loaded = false;
 	vmm_msr_put(vcpu);
 	vmm_ops->put(vcpu);
+	vmm_host_put(vcpu);
 	vmm_fpu_put(vcpu);
 }
 
-/* 1: go on; 0: vcpu->fact wants the slow gear; -1: to the monitor */
+/*
+ * The host takes interrupts now. Behind an exception, too: emulated CPUs may meet
+ * the next one before they look for interrupts, and so on for ever.
+ */
+static bool stretch_over(const struct vmm_vcpu *vcpu)
+{
+	return vcpu->fact.kind == FACT_HOST || vcpu->fact.kind == FACT_EXCEPTION ||
+	       vcpu->ev.run_state != VMM_RUNNING;
+}
+
+/*
+ * Entries and exits until the host wants the CPU. Interrupts stay off: one that
+ * comes ends the guest's turn at once, or its next one before it begins. Whoever
+ * sets a request or removes a mapping meanwhile sees MODE_GUEST and sends one.
+ *
+ * 1: another stretch; 2: the slow gear first; 0: vcpu->fact wants the slow gear;
+ * -1: to the monitor; -EIO: the hardware is not ours any more
+ */
+static int stretch(struct vmm_vcpu *vcpu)
+{
+	int r;
+
+	local_irq_disable();
+	r = vmm_ops->stretch_begin(vcpu);
+	if (r)
+		goto out;
+	WRITE_ONCE(vcpu->mode, MODE_GUEST);
+	/* before anything is looked at that others change */
+	smp_mb();
+	do {
+		r = enter_once(vcpu);
+		if (r > 0)
+			r = vmm_exit(vcpu);
+		else if (r < 0)
+			vmm_exit_to_user(vcpu, VMM_EXIT_WINDOW);
+		else
+			r = 2;
+	} while (r == 1 && !stretch_over(vcpu));
+	smp_store_release(&vcpu->mode, MODE_OUT);
+	vmm_ops->stretch_end(vcpu);
+out:
+	/* the host takes the interrupt that ended the guest's turn, if one did */
+	local_irq_enable();
+	return r;
+}
+
+/* as stretch, but for 1: to be prepared for again */
 static int fast_gear(struct vmm_vcpu *vcpu)
 {
 	int r;
 
 	gear_up(vcpu);
 	do {
-		r = enter_once(vcpu);
-		if (r <= 0) {
-			if (r < 0)
-				vmm_exit_to_user(vcpu, VMM_EXIT_WINDOW);
-			else
-				r = 1;
-			break;
-		}
-		r = vmm_exit(vcpu);
-	} while (r > 0 && vcpu->ev.run_state == VMM_RUNNING);
+		r = stretch(vcpu);
+	} while (r == 1 && vcpu->ev.run_state == VMM_RUNNING);
 	gear_down(vcpu);
 	return r;
 }
@@ -429,7 +460,7 @@ int vmm_run(struct vmm_vcpu *vcpu)
 		if (!r)
 			r = vmm_exit(vcpu);
 		if (r < 0)
-			return 0;
+			return r == -EIO ? r : 0;
 		cond_resched();
 	}
 }

@@ -87,7 +87,7 @@ void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 	s->cr8 = vmm_lapic_cr8(vcpu);
 }
 
-static u64 cr4_allowed(void)
+u64 vmm_cr4_allowed(void)
 {
 	u64 m = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE |
 		X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE |
@@ -122,7 +122,7 @@ static int check_modes(const struct vmm_sregs *s)
 	if (s->cr0 >> 32 || (pg && !(s->cr0 & X86_CR0_PE)) ||
 	    (s->cr0 & X86_CR0_NW && !(s->cr0 & X86_CR0_CD)))
 		return -EINVAL;
-	if (s->cr4 & ~cr4_allowed() || s->cr8 > 15)
+	if (s->cr4 & ~vmm_cr4_allowed() || s->cr8 > 15)
 		return -EINVAL;
 	if (s->efer & ~(u64)(EFER_SCE | EFER_LME | EFER_LMA | EFER_NX))
 		return -EINVAL;

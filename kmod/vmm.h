@@ -6,11 +6,12 @@
  *   vcpu.c   vCPU fd                      run.c    the run loop, two gears
  *   state.c  get/set state                exit.c   what an exit does
  *   cpuid.c msr.c clock.c insn.c          fpu.c    guest FPU residency
+ *   host.c   what the host gets back
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
  *   npt.c    nested page tables           npt_fault.c
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
  *   irq_route.c  IPIs and MSIs to vCPUs
- *   svm/     reached through vmm_ops only
+ *   svm/ vmx/  reached through vmm_ops only
  *
  * Lock order, outermost first:
  *   vcpu->lock (mutex)  >  vm->lock (mutex)  >  vm->mmu_lock (rwlock)
@@ -47,7 +48,8 @@ struct vmm_vcpu;
 /* ---- facts: what the vendor reports of an exit --------------------------- */
 
 enum vmm_fact_kind {
-	FACT_NONE,		/* nothing to do: host interrupt, NMI taken */
+	FACT_NONE,		/* nothing to do */
+	FACT_HOST,		/* the host wants the CPU: interrupt, NMI taken */
 	FACT_CPUID,
 	FACT_HLT,
 	FACT_MSR,		/* msr.write */
@@ -60,6 +62,7 @@ enum vmm_fact_kind {
 	FACT_NOP,		/* skip it: WBINVD, INVD */
 	FACT_XSETBV,
 	FACT_RDPMC,
+	FACT_PAUSE,		/* a loop of PAUSEs: it waits for another vCPU */
 	FACT_HYPERCALL,
 	FACT_SHUTDOWN,		/* triple fault */
 	FACT_ENTRY_FAILED,	/* raw */
@@ -141,7 +144,9 @@ struct vmm_vcpu {
 	u64 rip;			/* V */
 	u64 rflags;			/* V */
 	u64 cr2;			/* V */
-	struct vmm_dregs dregs;		/* V */
+	struct vmm_dregs dregs;		/* V  dr[] is stale while resident */
+	bool dr_resident;		/* V  the guest's DR0..3 are in the CPU */
+	u64 host_dr[4], host_dr7;	/* V  while loaded */
 	u64 tsc_offset;			/* V  guest TSC = host TSC + this */
 	struct vmm_events ev;		/* V  type..error: deliver before all else */
 	bool window_wanted;		/* V  monitor waits to inject ExtINT */
@@ -189,7 +194,7 @@ struct vmm_vcpu {
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
 	u64 tlb_gen;			/* V  vm->tlb_gen seen at the last flush */
-	void *arch;			/* c  the vendor's: struct svm_vcpu */
+	void *arch;			/* c  the vendor's: struct svm_vcpu, vmx_vcpu */
 };
 
 /* ---- VM -------------------------------------------------------------------- */
@@ -227,9 +232,27 @@ struct vmm_vm {
 
 /* ---- the vendor ------------------------------------------------------------ */
 
+/*
+ * What an entry of a nested page table looks like. Bits that are hardware's to
+ * set are 0 where the format has none.
+ */
+struct vmm_pt_format {
+	int levels;
+	int max_leaf;		/* level of the largest page: 1 is 4 KiB, 3 1 GiB */
+	u64 present;		/* any of these */
+	u64 table;		/* of an entry that points to a table */
+	u64 leaf;		/* of an entry that maps a page for reading */
+	u64 write;
+	u64 large;		/* a leaf in a table above level 1 */
+	u64 accessed;
+	u64 dirty;
+};
+
 struct vmm_ops {
 	const char *name;
+	const char *kvm_module;		/* of KVM, for this hardware */
 	u32 vendor;			/* enum vmm_vendor */
+	const struct vmm_pt_format *pt;	/* filled by setup */
 	u64 (*features)(void);		/* VMM_FEAT_* */
 
 	/* CPU: check says why not in one sentence and returns -errno */
@@ -247,7 +270,13 @@ struct vmm_ops {
 	void (*put)(struct vmm_vcpu *vcpu);
 
 	/*
-	 * One entry and exit; irqs off. Takes vcpu->ev.type.. into the event
+	 * Around a stretch of entries and exits, in which irqs are off. -EIO: the
+	 * CPU's virtualization is off or somebody else's.
+	 */
+	int (*stretch_begin)(struct vmm_vcpu *vcpu);
+	void (*stretch_end)(struct vmm_vcpu *vcpu);
+	/*
+	 * One entry and exit. Takes vcpu->ev.type.. into the event
 	 * field, says in vcpu->fact what happened, and puts an event whose
 	 * delivery the exit cut short back into vcpu->ev. The guest gets the
 	 * interrupt vcpu->offer as soon as it can take it: vcpu->taken.
@@ -271,6 +300,7 @@ struct vmm_ops {
 };
 
 extern const struct vmm_ops vmm_svm_ops;
+extern const struct vmm_ops vmm_vmx_ops;
 extern const struct vmm_ops *vmm_ops;
 
 /* vm.c */
@@ -313,6 +343,7 @@ void vmm_regs_get(struct vmm_vcpu *vcpu, struct vmm_regs *r);
 void vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r);
 void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 int vmm_sregs_check(const struct vmm_sregs *s);	/* 0 or -EINVAL */
+u64 vmm_cr4_allowed(void);			/* bits guests may have */
 void vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 void vmm_events_get(struct vmm_vcpu *vcpu, struct vmm_events *e);
 int vmm_events_check(const struct vmm_events *e);
@@ -342,6 +373,15 @@ void vmm_clock_update(struct vmm_vcpu *vcpu);	/* slow gear: writes guest memory 
 void vmm_clock_wall(struct vmm_vcpu *vcpu);	/* slow gear */
 u64 vmm_clock_ns(struct vmm_vm *vm);
 void vmm_clock_set(struct vmm_vm *vm, u64 ns);
+
+/*
+ * host.c. load and put at a change of gear, preemption off. Accesses to debug
+ * registers exit until vmm_dregs_load has put the guest's DR0 to DR3 into the CPU,
+ * where they stay until vmm_host_put.
+ */
+void vmm_host_load(struct vmm_vcpu *vcpu);
+void vmm_dregs_load(struct vmm_vcpu *vcpu);
+void vmm_host_put(struct vmm_vcpu *vcpu);
 
 /* fpu.c */
 int vmm_fpu_create(struct vmm_vcpu *vcpu);

@@ -172,19 +172,6 @@ static void take_asid(struct svm_vcpu *svm, struct svm_cpu *cpu)
 	svm->vmcb->asid = cpu->asid_next++;
 }
 
-/* DR accesses exit until the guest's registers are in the CPU; then they don't */
-static void load_debug_registers(struct vmm_vcpu *vcpu)
-{
-	struct svm_vcpu *svm = to_svm(vcpu);
-
-	set_debugreg(vcpu->dregs.dr[0], 0);
-	set_debugreg(vcpu->dregs.dr[1], 1);
-	set_debugreg(vcpu->dregs.dr[2], 2);
-	set_debugreg(vcpu->dregs.dr[3], 3);
-	svm->dr_resident = true;
-	svm->vmcb->intercept_dr = 0;
-}
-
 static void fact_io(struct vmm_vcpu *vcpu, const struct vmcb *v)
 {
 	struct vmm_fact *f = &vcpu->fact;
@@ -212,7 +199,7 @@ static void fact_exception(struct vmm_vcpu *vcpu, const struct vmcb *v, u8 vecto
 	case X86_TRAP_MC:
 		/* the host's own: its handler runs as if nothing lay between */
 		asm volatile("int $0x12");
-		f->kind = FACT_NONE;
+		f->kind = FACT_HOST;
 		return;
 	case X86_TRAP_BP:
 	case X86_TRAP_OF:
@@ -289,7 +276,7 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 	case EXIT_SMI:
 	case EXIT_INIT:
 	case EXIT_FERR:
-		f->kind = FACT_NONE;
+		f->kind = FACT_HOST;
 		return;
 	case EXIT_IOIO:
 		fact_io(vcpu, v);
@@ -331,7 +318,7 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 		f->kind = FACT_TPR_WRITE;
 		return;
 	case EXIT_READ_DR0 ... EXIT_WRITE_DR15:
-		load_debug_registers(vcpu);
+		vmm_dregs_load(vcpu);
 		f->kind = FACT_NONE;
 		return;
 	case EXIT_EXCEPTION + X86_TRAP_DB:
@@ -387,6 +374,7 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	v->cr2 = vcpu->cr2;
 	v->dr6 = vcpu->dregs.dr6;
 	v->dr7 = vcpu->dregs.dr7;
+	v->intercept_dr = vcpu->dr_resident ? 0 : ~0U;
 	v->tsc_offset = vcpu->tsc_offset;
 	v->int_state = vcpu->ev.shadow ? INT_STATE_SHADOW : 0;
 	/*
@@ -450,6 +438,9 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 	bool stepped;
 	u64 event;
 
+	/* breakpoints may be armed though the guest has not touched them here */
+	if (vcpu->dregs.dr7 & DR_ENABLED_BITS && !vcpu->dr_resident)
+		vmm_dregs_load(vcpu);
 	before_entry(vcpu);
 	event = svm->vmcb->event_inj;
 	take_asid(svm, cpu);

@@ -8,11 +8,10 @@
 #include <linux/gfp.h>
 #include <linux/mm.h>
 #include <linux/percpu.h>
+#include <linux/pgtable.h>
 #include <linux/slab.h>
-#include <asm/debugreg.h>
 #include <asm/io.h>
 #include <asm/msr.h>
-#include <asm/nospec-branch.h>
 
 #include "svm/svm.h"
 
@@ -62,7 +61,8 @@ static u64 svm_features(void)
 {
 	u32 edx = svm_features_edx();
 
-	return (edx & BIT(3) ? VMM_FEAT_NRIP : 0) |
+	return VMM_FEAT_2M | (boot_cpu_has(X86_FEATURE_GBPAGES) ? VMM_FEAT_1G : 0) |
+	       (edx & BIT(3) ? VMM_FEAT_NRIP : 0) |
 	       (edx & BIT(7) ? VMM_FEAT_DECODE : 0) |
 	       (edx & BIT(6) ? VMM_FEAT_FLUSHBYASID : 0) |
 	       (edx & BIT(16) ? VMM_FEAT_VGIF : 0) |
@@ -73,8 +73,6 @@ static int svm_check(void)
 {
 	u64 efer, vm_cr;
 
-	if (cpuid_eax(0x80000000) < SVM_LEAF || !(cpuid_ecx(0x80000001) & BIT(2)))
-		return -EOPNOTSUPP;
 	if (!rdmsrl_safe(MSR_VM_CR, &vm_cr) && vm_cr & VM_CR_SVMDIS) {
 		pr_err("SVM is switched off by the firmware: enable SVM (AMD-V) in its setup\n");
 		return -EOPNOTSUPP;
@@ -116,9 +114,27 @@ static void svm_teardown(void)
 	svm_free_maps();
 }
 
+/*
+ * APM 2 5.3, 15.25.5: the host's own long-mode format, and as many levels. Each
+ * nested access counts as a user access, so U/S must be set. NX stays clear:
+ * whether the guest may execute is for its own tables to say.
+ */
+static struct vmm_pt_format svm_pt = {
+	.present	= _PAGE_PRESENT,
+	.table		= _PAGE_PRESENT | _PAGE_RW | _PAGE_USER | _PAGE_ACCESSED,
+	.leaf		= _PAGE_PRESENT | _PAGE_USER,
+	.write		= _PAGE_RW,
+	.large		= _PAGE_PSE,
+	.accessed	= _PAGE_ACCESSED,
+	.dirty		= _PAGE_DIRTY,
+};
+
 static int svm_setup(void)
 {
 	int cpu, i;
+
+	svm_pt.levels = pgtable_l5_enabled() ? 5 : 4;
+	svm_pt.max_leaf = boot_cpu_has(X86_FEATURE_GBPAGES) ? 3 : 2;
 
 	svm_iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
 	svm_msrpm = alloc_pages(GFP_KERNEL, MSRPM_ORDER);
@@ -156,7 +172,6 @@ static int svm_cpu_enable(void)
 	/* the first entry takes a new generation and flushes all */
 	c->asid_next = c->asid_max + 1;
 	c->asid_gen++;
-	c->last = 0;
 	c->enabled = true;
 	return 0;
 }
@@ -188,7 +203,6 @@ static int svm_vcpu_create(struct vmm_vcpu *vcpu)
 	}
 	svm->vmcb = v;
 	svm->vmcb_pa = __pa(v);
-	v->intercept_dr = ~0U;
 	v->intercept_exc = SVM_EXCEPTIONS;
 	v->intercept3 = INTERCEPT3_INTR | INTERCEPT3_NMI | INTERCEPT3_SMI |
 			INTERCEPT3_INIT | INTERCEPT3_RDPMC | INTERCEPT3_CPUID |
@@ -225,28 +239,16 @@ static void svm_load(struct vmm_vcpu *vcpu)
 	if (vcpu->cpu != smp_processor_id())
 		svm->asid_gen = 0;
 	asm volatile("vmsave %%rax" : : "a"(page_to_phys(c->host)) : "memory");
-	if (c->last != vcpu->vm->serial) {
-		c->last = vcpu->vm->serial;
-		/* no branch history goes from one guest to another */
-		indirect_branch_prediction_barrier();
-	}
 }
 
-static void svm_put(struct vmm_vcpu *vcpu)
+static int svm_stretch_begin(struct vmm_vcpu *vcpu)
 {
-	struct svm_vcpu *svm = to_svm(vcpu);
+	return this_cpu_read(svm_cpus.enabled) ? 0 : -EIO;
+}
 
-	if (svm->dr_resident) {
-		get_debugreg(vcpu->dregs.dr[0], 0);
-		get_debugreg(vcpu->dregs.dr[1], 1);
-		get_debugreg(vcpu->dregs.dr[2], 2);
-		get_debugreg(vcpu->dregs.dr[3], 3);
-		svm->dr_resident = false;
-		svm->vmcb->intercept_dr = ~0U;
-	}
-	/* the exit disabled all breakpoints (APM 2 15.6): the host may have some */
-	if (hw_breakpoint_active())
-		hw_breakpoint_restore();
+/* SVM stays on, which disturbs nothing; VMSAVE and VMLOAD restore at each exit */
+static void svm_nothing(struct vmm_vcpu *vcpu)
+{
 }
 
 static void svm_flush(struct vmm_vcpu *vcpu)
@@ -256,7 +258,9 @@ static void svm_flush(struct vmm_vcpu *vcpu)
 
 const struct vmm_ops vmm_svm_ops = {
 	.name = "SVM",
+	.kvm_module = "kvm_amd",
 	.vendor = VMM_VENDOR_SVM,
+	.pt = &svm_pt,
 	.features = svm_features,
 	.check = svm_check,
 	.setup = svm_setup,
@@ -266,7 +270,9 @@ const struct vmm_ops vmm_svm_ops = {
 	.vcpu_create = svm_vcpu_create,
 	.vcpu_destroy = svm_vcpu_destroy,
 	.load = svm_load,
-	.put = svm_put,
+	.put = svm_nothing,
+	.stretch_begin = svm_stretch_begin,
+	.stretch_end = svm_nothing,
 	.enter = svm_vcpu_enter,
 	.irq_window = svm_irq_window,
 	.watch_tpr = svm_watch_tpr,

@@ -20,7 +20,6 @@ struct svm_vcpu {
 	u64 vmcb_pa;
 	u64 asid_gen;		/* svm_cpu.asid_gen the ASID is of; 0: needs one */
 	int asid_cpu;		/* which CPU gave it */
-	bool dr_resident;	/* the guest's DR0..3 are in the CPU */
 	bool step;		/* TF is ours for one instruction */
 	bool step_iret;		/* ... and that one is IRET, which loads TF */
 	bool guest_tf;		/* what TF was */
@@ -35,7 +34,6 @@ struct svm_cpu {
 	u32 asid_next;
 	u32 asid_max;
 	bool enabled;
-	u64 last;		/* serial of the VM whose branch history is here */
 };
 
 DECLARE_PER_CPU(struct svm_cpu, svm_cpus);
