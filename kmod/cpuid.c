@@ -249,6 +249,8 @@ void vmm_cpuid_exec(struct vmm_vcpu *vcpu)
 	u32 a = 0, b = 0, c = 0, d = 0;
 
 	if (e) {
+		fn = e->function;	/* another than asked for if that is beyond the last */
+		index = e->index;
 		a = e->eax;
 		b = e->ebx;
 		c = e->ecx;

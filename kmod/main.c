@@ -34,7 +34,7 @@ static long get_info(void __user *arg)
 		.vendor = vmm_ops->vendor,
 		.max_vcpus = VMM_MAX_VCPUS,
 		.max_maps = VMM_MAX_MAPS,
-		.features = vmm_ops->features() | VMM_FEAT_2M |
+		.features = vmm_ops->features() |
 			    (vmm_fpu_mask() ? VMM_FEAT_XSAVE : 0),
 		.xcr0_mask = vmm_fpu_mask(),
 		.gpa_bits = vmm_npt_gpa_bits(),
@@ -97,17 +97,28 @@ static struct miscdevice dev = {
 	.fops = &dev_fops,
 };
 
+/* by what the CPU says itself: the kernel hides what firmware has locked off */
+static const struct vmm_ops *this_cpu_ops(void)
+{
+	if (cpuid_ecx(1) & BIT(5))
+		return &vmm_vmx_ops;
+	if (cpuid_eax(0x80000000) >= 0x80000001 && cpuid_ecx(0x80000001) & BIT(2))
+		return &vmm_svm_ops;
+	return NULL;
+}
+
 static int __init vmm_init(void)
 {
 	int r;
 
-	vmm_ops = &vmm_svm_ops;
-	r = vmm_ops->check();
-	if (r) {
-		if (r == -EOPNOTSUPP && !boot_cpu_has(X86_FEATURE_SVM))
-			pr_err("this CPU shows no SVM: run on an AMD CPU with it, and in a virtual machine switch nested virtualization on\n");
-		return r;
+	vmm_ops = this_cpu_ops();
+	if (!vmm_ops) {
+		pr_err("this CPU shows neither SVM nor VT-x: run on one that has it, and in a virtual machine switch nested virtualization on\n");
+		return -EOPNOTSUPP;
 	}
+	r = vmm_ops->check();
+	if (r)
+		return r;
 	r = vmm_ops->setup();
 	if (r)
 		return r;
@@ -115,8 +126,8 @@ static int __init vmm_init(void)
 			      vmm_cpu_offline);
 	if (r < 0) {
 		if (r == -EBUSY)
-			pr_err("%s is in use on some CPU, probably by KVM: stop its virtual machines and `rmmod kvm_amd`, then insmod vmm.ko again\n",
-			       vmm_ops->name);
+			pr_err("%s is in use on some CPU, probably by KVM: stop its virtual machines and `rmmod %s`, then insmod vmm.ko again\n",
+			       vmm_ops->name, vmm_ops->kvm_module);
 		goto teardown;
 	}
 	vmm_cpuhp = r;

@@ -1,0 +1,232 @@
+// SPDX-License-Identifier: GPL-2.0
+/* What an exit means: SDM 3C appendix C and 28.2. */
+#include <linux/percpu.h>
+#include <asm/debugreg.h>
+#include <asm/processor-flags.h>
+
+#include "vmx/vmx.h"
+
+/* qualification of an I/O instruction, SDM 3C table 28-5 */
+#define IO_SIZE_MASK	7
+#define IO_IN		BIT(3)
+#define IO_STRING	BIT(4)
+#define IO_PORT_SHIFT	16
+
+#ifndef EXIT_REASON_GETSEC
+#define EXIT_REASON_GETSEC	11
+#endif
+
+void vmx_fact_raw(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
+{
+	const struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vcpu->fact.kind = kind;
+	vcpu->fact.insn_len = 0;
+	vcpu->fact.raw.code = vmx->exit_reason;
+	vcpu->fact.raw.info1 = vmx->exit_qualification;
+	vcpu->fact.raw.info2 = vmcs_read(VM_INSTRUCTION_ERROR);
+	vcpu->fact.raw.event = vmcs_read(IDT_VECTORING_INFO_FIELD);
+}
+
+static void fact_insn(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
+{
+	vcpu->fact.kind = kind;
+	vcpu->fact.insn_len = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
+}
+
+static void fact_gp(struct vmm_vcpu *vcpu)
+{
+	vcpu->fact.kind = FACT_EXCEPTION;
+	vcpu->fact.exc.vector = X86_TRAP_GP;
+	vcpu->fact.exc.has_error = true;
+	vcpu->fact.exc.error = 0;
+}
+
+/* The CPU leaves DR6 alone at this exit and says what it would have set. */
+static void fact_debug(struct vmm_vcpu *vcpu)
+{
+	u64 *dr6 = &vcpu->dregs.dr6;
+
+	/* the four breakpoints' bits are these now, the others add up */
+	*dr6 &= ~(u64)DR_TRAP_BITS;
+	*dr6 |= to_vmx(vcpu)->exit_qualification & (DR_TRAP_BITS | DR_STEP | BIT(13));
+	vcpu->fact.kind = FACT_EXCEPTION;
+	vcpu->fact.exc.vector = X86_TRAP_DB;
+	vcpu->fact.exc.has_error = false;
+}
+
+static void fact_exception(struct vmm_vcpu *vcpu)
+{
+	u32 info = vmcs_read(VM_EXIT_INTR_INFO);
+
+	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR) {
+		/* the host's: blocked until its handler's IRET */
+		asm volatile("int $2");
+		vcpu->fact.kind = FACT_HOST;
+		return;
+	}
+	switch (info & INTR_INFO_VECTOR_MASK) {
+	case X86_TRAP_MC:
+		/* the host's own: its handler runs as if nothing lay between */
+		asm volatile("int $0x12");
+		vcpu->fact.kind = FACT_HOST;
+		return;
+	case X86_TRAP_DB:
+		fact_debug(vcpu);
+		return;
+	}
+	vcpu->fact.kind = FACT_EXCEPTION;
+	vcpu->fact.exc.vector = info & INTR_INFO_VECTOR_MASK;
+	vcpu->fact.exc.has_error = info & INTR_INFO_DELIVER_CODE_MASK;
+	vcpu->fact.exc.error = vcpu->fact.exc.has_error ?
+			       vmcs_read(VM_EXIT_INTR_ERROR_CODE) : 0;
+}
+
+static void fact_io(struct vmm_vcpu *vcpu)
+{
+	u64 q = to_vmx(vcpu)->exit_qualification;
+	struct vmm_fact *f = &vcpu->fact;
+
+	fact_insn(vcpu, FACT_IO);
+	f->io.port = q >> IO_PORT_SHIFT;
+	f->io.size = (q & IO_SIZE_MASK) + 1;
+	f->io.in = q & IO_IN;
+	f->io.string = q & IO_STRING;
+}
+
+static void fact_ept(struct vmm_vcpu *vcpu)
+{
+	u64 q = to_vmx(vcpu)->exit_qualification;
+
+	vcpu->fact.kind = FACT_NPF;
+	vcpu->fact.insn_len = 0;
+	vcpu->fact.npf.gpa = vmcs_read(GUEST_PHYSICAL_ADDRESS);
+	vcpu->fact.npf.access = (q & EPT_VIOLATION_ACC_WRITE ? VMM_ACCESS_WRITE : 0) |
+				(q & EPT_VIOLATION_ACC_INSTR ? VMM_ACCESS_FETCH : 0);
+}
+
+/* what MOV to CR0 refuses of the bits that we hold back (SDM 2B, MOV CR) */
+static bool cr0_bad(u64 cr0)
+{
+	return cr0 >> 32 || (cr0 & X86_CR0_PG && !(cr0 & X86_CR0_PE)) ||
+	       (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD));
+}
+
+static bool cr4_bad(u64 cr4)
+{
+	return cr4 & ~vmm_cr4_allowed();
+}
+
+/*
+ * MOV to CR0 or CR4 exits only when a bit that is not the guest's to change
+ * would change. It gets its way in the shadow and the instruction runs again: now
+ * nothing is held back, and the CPU does all the rest of it, faults and page
+ * directory pointers included.
+ */
+static void fact_cr(struct vmm_vcpu *vcpu)
+{
+	u64 q = to_vmx(vcpu)->exit_qualification;
+	u64 value = vcpu->gpr[(q & CONTROL_REG_ACCESS_REG) >> 8];
+
+	vcpu->fact.kind = FACT_NONE;
+	if (q & CONTROL_REG_ACCESS_TYPE) {
+		vmx_fact_raw(vcpu, FACT_UNKNOWN);
+		return;
+	}
+	/* outside long mode the register's upper half does not count */
+	if (!(vmcs_read(GUEST_IA32_EFER) & EFER_LMA))
+		value = (u32)value;
+	switch (q & CONTROL_REG_ACCESS_NUM) {
+	case 0:
+		if (cr0_bad(value))
+			fact_gp(vcpu);
+		else
+			vmcs_write(CR0_READ_SHADOW, value);
+		return;
+	case 4:
+		if (cr4_bad(value))
+			fact_gp(vcpu);
+		else
+			vmcs_write(CR4_READ_SHADOW, value);
+		return;
+	}
+	vmx_fact_raw(vcpu, FACT_UNKNOWN);
+}
+
+void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	struct vmm_fact *f = &vcpu->fact;
+
+	f->insn_len = 0;
+	switch (vmx->exit_reason) {
+	case EXIT_REASON_EXCEPTION_NMI:
+		fact_exception(vcpu);
+		return;
+	case EXIT_REASON_EXTERNAL_INTERRUPT:
+	case EXIT_REASON_INIT_SIGNAL:
+	case EXIT_REASON_SIPI_SIGNAL:
+	case EXIT_REASON_PREEMPTION_TIMER:
+		f->kind = FACT_HOST;
+		return;
+	case EXIT_REASON_INTERRUPT_WINDOW:
+	case EXIT_REASON_NMI_WINDOW:
+	case EXIT_REASON_TPR_BELOW_THRESHOLD:
+		f->kind = FACT_NONE;
+		return;
+	case EXIT_REASON_TRIPLE_FAULT:
+		f->kind = FACT_SHUTDOWN;
+		return;
+	case EXIT_REASON_CPUID:
+		fact_insn(vcpu, FACT_CPUID);
+		return;
+	case EXIT_REASON_HLT:
+		fact_insn(vcpu, FACT_HLT);
+		return;
+	case EXIT_REASON_INVD:
+	case EXIT_REASON_WBINVD:
+		fact_insn(vcpu, FACT_NOP);
+		return;
+	case EXIT_REASON_RDPMC:
+		f->kind = FACT_RDPMC;
+		return;
+	case EXIT_REASON_VMCALL:
+		fact_insn(vcpu, FACT_HYPERCALL);
+		return;
+	case EXIT_REASON_XSETBV:
+		fact_insn(vcpu, FACT_XSETBV);
+		return;
+	case EXIT_REASON_MSR_READ:
+	case EXIT_REASON_MSR_WRITE:
+		fact_insn(vcpu, FACT_MSR);
+		f->msr.write = vmx->exit_reason == EXIT_REASON_MSR_WRITE;
+		return;
+	case EXIT_REASON_IO_INSTRUCTION:
+		fact_io(vcpu);
+		return;
+	case EXIT_REASON_EPT_VIOLATION:
+		fact_ept(vcpu);
+		return;
+	case EXIT_REASON_CR_ACCESS:
+		fact_cr(vcpu);
+		return;
+	case EXIT_REASON_DR_ACCESS:
+		vmm_dregs_load(vcpu);
+		f->kind = FACT_NONE;
+		return;
+	case EXIT_REASON_PAUSE_INSTRUCTION:
+		f->kind = FACT_PAUSE;
+		return;
+	case EXIT_REASON_VMCLEAR ... EXIT_REASON_VMON:
+	case EXIT_REASON_MWAIT_INSTRUCTION:
+	case EXIT_REASON_MONITOR_INSTRUCTION:
+	case EXIT_REASON_INVEPT:
+	case EXIT_REASON_INVVPID:
+	case EXIT_REASON_VMFUNC:
+	case EXIT_REASON_ENCLS:
+	case EXIT_REASON_GETSEC:
+		f->kind = FACT_UNDEFINED;
+		return;
+	}
+	vmx_fact_raw(vcpu, FACT_UNKNOWN);
+}

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What the files of this room share; nobody outside includes it. Fields, controls
+ * and their bits have the kernel's names (asm/vmx.h, from SDM 3C appendix B).
+ *
+ *   vmx.c    ops table, vCPU's life     caps.c   what this CPU can
+ *   on.c     VMX operation, VMCS        host.c   the host's half of the VMCS
+ *   run.c    entry and exit             exit.c   what an exit means
+ *   state.c  registers in the VMCS      enter.S  the world switch
+ */
+#ifndef VMM_VMX_H
+#define VMM_VMX_H
+
+#include <linux/bits.h>
+#include <linux/percpu.h>
+#include <asm/trapnr.h>
+#include <asm/vmx.h>
+
+#include "vmm.h"
+
+/*
+ * #DB and #AC could repeat for ever inside the CPU (CVE-2015-5307, -8104); #MC
+ * is the host's.
+ */
+#define VMX_EXCEPTIONS	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
+
+/* bits of GUEST_PENDING_DBG_EXCEPTIONS and of a #DB's qualification */
+#define PENDING_DBG_BS		BIT(14)
+
+/* in CR0 the host's, whatever the guest writes; it sees its own through the shadow */
+#define VMX_CR0_HELD	(X86_CR0_NE | X86_CR0_CD | X86_CR0_NW)
+
+/* system call MSRs, which the VMCS does not switch; STAR to SFMASK in their order */
+#define VMX_NSYSCALL	4
+
+struct vmx_caps {
+	u32 revision;
+	u32 pin, proc, proc2, exit, entry;	/* what every vCPU begins with */
+	u64 ept_vpid;
+	u64 cr0_fixed0, cr4_fixed0;
+	u8 timer_shift;				/* preemption timer: TSC ticks >> this */
+};
+
+extern struct vmx_caps vmx_caps;
+
+struct vmx_vcpu {
+	void *vmcs;			/* the region; its contents are the CPU's */
+	u64 vmcs_pa;
+	u8 *apic_page;			/* virtual APIC page: TPR at 0x80 */
+	bool open;			/* VMX is on and this VMCS current, irqs off */
+	bool launched;			/* since the last VMCLEAR */
+	bool flush;			/* guest TLB, before the next entry */
+	bool window;			/* exit when an interrupt can be taken */
+	bool step;			/* nothing is delivered before one instruction */
+	bool host_stale;		/* host half is another CPU's or thread's */
+	u16 vpid;			/* 0: had none left */
+	u64 eptp;
+	/* what the VMCS holds, so that only changes are written */
+	u64 rip, rsp, rflags, dr7, tsc_offset;
+	u32 interruptibility, proc, proc2, tpr_threshold, timer;
+	bool mov_ss;			/* the shadow is MOV SS's, not STI's */
+	u64 pending_dbg;
+	u64 host_cr3;
+	u32 exit_reason;
+	u64 exit_qualification;
+	/* not in the VMCS */
+	u64 syscall[VMX_NSYSCALL];
+	u64 kernel_gs_base;
+	u64 pat;			/* EPT has all memory write-back: only shown */
+	/* while loaded: what of the host's an exit destroys */
+	u64 host_kernel_gs_base, host_fs_base;
+	u16 host_ds, host_es, host_fs, host_gs, host_ldt;
+};
+
+struct vmx_cpu {
+	void *vmxon;			/* VMXON region: the CPU's own */
+	u64 host_syscall[VMX_NSYSCALL];
+	unsigned long cr4;		/* before VMXON, while on */
+	u64 foreign;			/* somebody else's current VMCS */
+	bool shared;			/* VMX was on already, and stays on */
+};
+
+DECLARE_PER_CPU(struct vmx_cpu, vmx_cpus);
+
+static inline struct vmx_vcpu *to_vmx(struct vmm_vcpu *vcpu)
+{
+	return vcpu->arch;
+}
+
+static __always_inline u64 vmcs_read(unsigned long field)
+{
+	u64 value = 0;
+
+	asm volatile("vmread %1, %0" : "+r"(value) : "r"(field) : "cc");
+	return value;
+}
+
+/* A field that the CPU has not: it cannot be meant, so nothing is lost. */
+static __always_inline void vmcs_write(unsigned long field, u64 value)
+{
+	asm volatile("vmwrite %1, %0" : : "r"(field), "r"(value) : "cc");
+}
+
+/* on.c */
+/*
+ * Make the vCPU's VMCS the current one, and VMX operation that goes with it:
+ * interrupts are off until vmx_close. Nests. False: it cannot be had.
+ */
+struct vmx_hold {
+	unsigned long flags;
+	bool outer;
+};
+
+bool vmx_open(struct vmm_vcpu *vcpu, struct vmx_hold *hold);
+void vmx_close(struct vmm_vcpu *vcpu, struct vmx_hold *hold);
+int vmx_stretch_begin(struct vmm_vcpu *vcpu);
+void vmx_stretch_end(struct vmm_vcpu *vcpu);
+int vmx_cpu_enable(void);
+void vmx_cpu_disable(void);
+int vmx_cpus_alloc(void);
+void vmx_cpus_free(void);
+void vmx_flush_now(struct vmx_vcpu *vmx);
+
+/* caps.c */
+int vmx_check(void);
+int vmx_caps_read(struct vmx_caps *caps);	/* this CPU's; -EOPNOTSUPP, told why */
+u64 vmx_features(void);
+
+/* host.c */
+void vmx_host_load(struct vmm_vcpu *vcpu);	/* gear up */
+void vmx_host_put(struct vmm_vcpu *vcpu);	/* gear down */
+void vmx_host_write(struct vmx_vcpu *vmx);	/* its half of the VMCS, if stale */
+void vmx_host_constant(void);			/* what no CPU changes */
+
+/* enter.S: 0, or 1: the VM entry failed before it began */
+asmlinkage int vmx_enter(u64 *gpr, bool launched);
+extern const char vmx_exited[];
+
+/* run.c */
+void vmx_vcpu_enter(struct vmm_vcpu *vcpu);
+void vmx_irq_window(struct vmm_vcpu *vcpu, bool on);
+void vmx_watch_tpr(struct vmm_vcpu *vcpu, bool on);
+void vmx_step(struct vmm_vcpu *vcpu);
+
+/* exit.c */
+void vmx_fact_of_exit(struct vmm_vcpu *vcpu);
+void vmx_fact_raw(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind);
+
+/* state.c */
+u64 vmx_get_cr(struct vmm_vcpu *vcpu, int n);
+u64 vmx_get_efer(struct vmm_vcpu *vcpu);
+void vmx_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
+void vmx_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
+int vmx_get_msr(struct vmm_vcpu *vcpu, u32 index, u64 *value);
+int vmx_set_msr(struct vmm_vcpu *vcpu, u32 index, u64 value);
+int vmx_syscall_slot(u32 index);		/* into syscall[], or -1 */
+
+#endif
