@@ -28,12 +28,22 @@ static void signature(void)
 
 static void outside(void)
 {
+	u32 last[4], max;
+	int intel;
+
 	cpuid(0, 0, r);
-	check(r[0] >= 1 && r[0] < 0x100);
+	max = r[0];
+	check(max >= 1 && max < 0x100);
+	intel = r[1] == 0x756e6547;		/* "Genu" */
 	cpuid(0x80000000, 0, r);
 	check(r[0] >= 0x80000008);
+	cpuid(max, 0, last);
 	cpuid(0x8000000a, 0, r);		/* SVM's own leaf */
-	check(!r[0] && !r[1] && !r[2] && !r[3]);
+	/* beyond the last: AMD has nothing there, Intel the last basic leaf */
+	if (intel)
+		check(r[0] == last[0] && r[1] == last[1] && r[2] == last[2] && r[3] == last[3]);
+	else
+		check(!r[0] && !r[1] && !r[2] && !r[3]);
 }
 
 static u64 xgetbv0(void)

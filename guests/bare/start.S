@@ -33,6 +33,18 @@ _start:
 #if MODE == 16
 	mov	%ax, %fs
 	mov	%ax, %gs
+	/* C reaches data anywhere: a visit to protected mode lifts the 64 KiB limit */
+	lgdtl	flat_pointer
+	mov	%cr0, %ecx
+	or	$CR0_PE, %cl
+	mov	%ecx, %cr0
+	mov	$8, %dx
+	mov	%dx, %ds
+	mov	%dx, %es
+	and	$~CR0_PE, %cl
+	mov	%ecx, %cr0
+	mov	%ax, %ds
+	mov	%ax, %es
 	mov	$GUEST_STACK16, %esp
 	calll	trap_init
 	calll	main
@@ -139,7 +151,15 @@ stop:	cli
 cpus_started:
 	.long	0
 
-#if MODE != 16
+#if MODE == 16
+	.balign 8
+flat_gdt:
+	.quad	0
+	.quad	0x00cf93000000ffff
+flat_pointer:
+	.word	flat_pointer - flat_gdt - 1
+	.long	flat_gdt
+#else
 	.globl gdt
 	.balign 8
 gdt:
