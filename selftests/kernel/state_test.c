@@ -300,13 +300,9 @@ static const struct {
 	GROUP(VMM_STATE_REGS, regs), GROUP(VMM_STATE_EVENTS, events),
 	GROUP(VMM_STATE_DREGS, dregs), GROUP(VMM_STATE_APIC, apic),
 	GROUP(VMM_STATE_MSRS, msrs), GROUP(VMM_STATE_XSAVE, xsave),
+	/* twice: most of what VMRUN looks at is here */
+	GROUP(VMM_STATE_SREGS, sregs), GROUP(VMM_STATE_SREGS, sregs),
 };
-
-/*
- * Not the segments and control registers: with rubbish there, one run in some
- * ten thousand leaves a CPU of the emulated host in the guest, deaf to its
- * interrupts. It is not known yet whether the emulator does that or we do.
- */
 
 /* one to three fields of a group, at any alignment that a field has */
 static u32 poison(struct vmm_state *st)
@@ -346,6 +342,17 @@ struct tally {
 	unsigned int refused, ran, failed_entry;
 };
 
+/*
+ * Not with EFER.LME set and neither PAE nor paging. A CPU may be so, but QEMU's
+ * #VMEXIT then takes the host's CR0.PG for a guest that enters long mode without
+ * PAE and leaves CR0 as it was: the host goes on without paging, anywhere, with
+ * GIF clear, so that nothing interrupts it again (cpu_x86_update_cr0 in 7.2).
+ */
+static bool loses_host_in_qemu(const struct vmm_sregs *s)
+{
+	return s->efer & 0x100 && !(s->cr0 & 1u << 31) && !(s->cr4 & 1u << 5);
+}
+
 /* a few exits on; whatever they are, none may be an error of RUN itself */
 static void run_on(struct vcpu *v, struct tally *t)
 {
@@ -378,6 +385,8 @@ static void poison_rounds(struct vcpu *v, unsigned int ms, struct tally *t)
 		mask = poison(&st);
 		if (random64() & 1)
 			mask |= poison(&st);
+		if (loses_host_in_qemu(&st.sregs))
+			continue;
 		if (vcpu_set(v, mask, &st)) {
 			t->refused++;
 			continue;
@@ -428,7 +437,10 @@ TEST_F_TIMEOUT(rubbish, host_lives, 60)
 	struct vm *witness;
 	struct tally t = {};
 
+	/* other rubbish: SEED=N in the environment */
 	seed += variant->mode;
+	if (getenv("SEED"))
+		seed += strtoull(getenv("SEED"), NULL, 0) * 0x9e3779b97f4a7c15ull;
 	ASSERT_EQ(0, pthread_create(&k.thread, NULL, kicker, &k));
 	poison_rounds(&self->vm->vcpu[0], 5000, &t);
 	k.stop = true;
