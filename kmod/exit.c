@@ -14,13 +14,51 @@
 
 #define KVM_ENOSYS	1000	/* the documented paravirtual ABI's own */
 
+static bool contributory(u8 vector)
+{
+	return vector == X86_TRAP_DE ||
+	       (vector >= X86_TRAP_TS && vector <= X86_TRAP_GP);
+}
+
+/* SDM 3A table 6-5, APM 2 8.2.9: do the two make a third, worse one */
+static bool worsens(u8 first, u8 second)
+{
+	if (first == X86_TRAP_PF || first == X86_TRAP_DF)
+		return contributory(second) || second == X86_TRAP_PF;
+	return contributory(first) && contributory(second);
+}
+
+/*
+ * If the exit cut the delivery of another event short, this one came of that.
+ * An interrupt or NMI waits then, and a benign exception comes again when its
+ * instruction does.
+ */
 void vmm_queue_exception(struct vmm_vcpu *vcpu, u8 vector, bool has_error, u32 error)
 {
-	vcpu->ev.type = VMM_EVENT_EXCEPTION;
-	vcpu->ev.vector = vector;
-	vcpu->ev.has_error = has_error;
-	vcpu->ev.error = has_error ? error : 0;
-	vcpu->ev.shadow = 0;
+	struct vmm_events *ev = &vcpu->ev;
+
+	if (ev->type == VMM_EVENT_INTR) {
+		/* acknowledged already, where it came from */
+		ev->extint_pending = 1;
+		ev->extint_vector = ev->vector;
+	} else if (ev->type == VMM_EVENT_NMI) {
+		ev->nmi_pending = min(ev->nmi_pending + 1, 2);
+		ev->nmi_blocked = 0;
+	} else if (ev->type == VMM_EVENT_EXCEPTION && worsens(ev->vector, vector)) {
+		if (ev->vector == X86_TRAP_DF) {
+			ev->type = VMM_EVENT_NONE;
+			ev->run_state = VMM_STOPPED;
+			return;
+		}
+		vector = X86_TRAP_DF;
+		has_error = true;
+		error = 0;
+	}
+	ev->type = VMM_EVENT_EXCEPTION;
+	ev->vector = vector;
+	ev->has_error = has_error;
+	ev->error = has_error ? error : 0;
+	ev->shadow = 0;
 }
 
 static int general_protection(struct vmm_vcpu *vcpu)
@@ -283,7 +321,7 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 		return page_fault(vcpu);
 	case FACT_EXCEPTION:
 		vmm_queue_exception(vcpu, f->exc.vector, f->exc.has_error, f->exc.error);
-		return 1;
+		return vcpu->ev.run_state == VMM_STOPPED ? exit_shutdown(vcpu) : 1;
 	case FACT_UNDEFINED:
 		vmm_queue_exception(vcpu, X86_TRAP_UD, false, 0);
 		return 1;

@@ -187,7 +187,10 @@ int vmm_events_check(const struct vmm_events *e)
 		return -EINVAL;
 	if (e->type == VMM_EVENT_NMI)
 		return e->vector != X86_TRAP_NMI ? -EINVAL : 0;
-	return e->type > VMM_EVENT_INTR ? -EINVAL : 0;
+	/* one at a time: the second would have to wait in the place of the first */
+	if (e->type == VMM_EVENT_INTR)
+		return e->extint_pending ? -EINVAL : 0;
+	return e->type != VMM_EVENT_NONE ? -EINVAL : 0;
 }
 
 void vmm_events_get(struct vmm_vcpu *vcpu, struct vmm_events *e)

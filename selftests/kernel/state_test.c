@@ -177,6 +177,8 @@ static const struct row refused[] = {
 	EVENTS(run_state, 4), EVENTS(run_state, 255),
 	EVENTS(init_pending, 2), EVENTS(sipi_pending, 255),
 	EVENTS(extint_pending, 2), EVENTS(reserved[0], 1), EVENTS(reserved[1], 1),
+	{ "two external interrupts", VMM_STATE_EVENTS,
+	  offsetof(struct vmm_state, events), 4, 0x01004001 },
 	DREGS(dr6, 1ull << 32), DREGS(dr7, 1ull << 32), DREGS(dr7, ~0ull),
 	APIC(base, 0xfee00901), APIC(base, 0xfee00500), APIC(base, 1ull << 63),
 	APIC(regs[0x00], 1), APIC(regs[0x02], 0x7f000000), APIC(regs[0x03], 0),
