@@ -364,7 +364,7 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	else if (!svm->step)
 		v->intercept3 &= ~INTERCEPT3_IRET;
 	/* one is waiting: see that there is an exit right after the IRET */
-	if (svm->iret_seen && vcpu->ev.nmi_pending && !svm->step)
+	if (svm->iret_seen && vcpu->ev.nmi_pending && !svm->step && !vcpu->ev.type)
 		step_begin(vcpu, true);
 
 	v->rax = vcpu->gpr[VMM_RAX];

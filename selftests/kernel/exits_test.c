@@ -397,6 +397,58 @@ TEST_F(exits, injected_exception_and_nmi)
 	NEXT_IO(0x12);
 }
 
+/* 32-bit interrupt gate to 0x9000 + n * 0x100, where the handler says out n */
+static void install_gate(struct vm *vm, u8 n)
+{
+	const u8 gate[] = { 0x00, 0x90 + n, 0x08, 0x00, 0x00, 0x8e, 0x00, 0x00 };
+	const u8 out[] = { 0xe6, n };
+
+	memcpy(vm->ram + 0x6000 + n * 8, gate, sizeof(gate));
+	memcpy(vm->ram + 0x9000 + n * 0x100, out, sizeof(out));
+}
+
+/* with a second NMI behind it IRET is stepped over: the guest must not see how */
+TEST_F(exits, iret_faults_with_nmi_pending)
+{
+	struct vmm_inject nmi = { .type = VMM_EVENT_NMI };
+	static const u64 gdt[] = { 0, 0xcf9b000000ffff, 0xcf93000000ffff };
+	static struct vmm_state st;
+	u32 seen = 0, *stack;
+
+	memcpy(self->vm->ram + 0x5000, gdt, sizeof(gdt));
+	install_gate(self->vm, 2);
+	install_gate(self->vm, 13);
+	/* the NMI's handler: mov word [esp+4],0x100: no such segment; iret */
+	memcpy(self->vm->ram + 0x9202, (const u8[]) {
+		0x66, 0xc7, 0x44, 0x24, 0x04, 0x00, 0x01, 0xcf }, 8);
+	CODE(0x90, 0xe6, 0x12);
+	vcpu_start32(self->v, GUEST_IMAGE);
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_REGS | VMM_STATE_SREGS, &st));
+	st.regs.gpr[VMM_RSP] = 0x7000;
+	st.sregs.gdtr = (struct vmm_table) { .base = 0x5000, .limit = sizeof(gdt) - 1 };
+	st.sregs.idtr = (struct vmm_table) { .base = 0x6000, .limit = 14 * 8 - 1 };
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_REGS | VMM_STATE_SREGS, &st));
+	ASSERT_EQ(0, vm_ioctl(self->v->fd, VMM_INJECT, &nmi));
+	NEXT_IO(2);
+	ASSERT_EQ(0, vm_ioctl(self->v->fd, VMM_INJECT, &nmi));
+	/*
+	 * IRET ends the mask even where it faults (SDM 3A 6.7.1): the handler of
+	 * #GP runs, and the second NMI's, whose own IRET faults too.
+	 */
+	while (seen != (1 << 13 | 1 << 2)) {
+		vcpu_complete(self->v);
+		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
+		ASSERT_EQ(0, seen & 1 << self->run->exit.io.port);
+		seen |= 1 << self->run->exit.io.port;
+	}
+	/* below the first NMI's frame: error code, EIP, CS, EFLAGS */
+	stack = (u32 *)(self->vm->ram + 0x7000 - 12 - 16);
+	EXPECT_EQ(0x100, stack[0]);
+	EXPECT_EQ(0x9209, stack[1]);
+	EXPECT_EQ(2, stack[3]);
+}
+
 TEST_F(exits, shutdown_stays_until_written)
 {
 	static struct vmm_state st;
