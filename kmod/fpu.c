@@ -9,6 +9,7 @@
 #include <asm/fpu/api.h>
 #include <asm/fpu/types.h>
 #include <asm/fpu/xcr.h>
+#include <asm/msr.h>
 #include <asm/special_insns.h>
 
 #include "vmm.h"
@@ -79,10 +80,27 @@ static u32 read_pkru_if_any(void)
 	return boot_cpu_has(X86_FEATURE_OSPKE) ? rdpkru() : 0;
 }
 
+/*
+ * SVM cannot intercept XSAVES and XRSTORS: a guest with XSAVE may use them. What
+ * IA32_XSS has set they would move to and from the CPU: the host's supervisor
+ * state. Guests' IA32_XSS is 0.
+ */
+static u64 read_xss_if_any(void)
+{
+	u64 xss = 0;
+
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl(MSR_IA32_XSS, xss);
+	return xss;
+}
+
 void vmm_fpu_load(struct vmm_vcpu *vcpu)
 {
 	kernel_fpu_begin_mask(0);
 	vcpu->host_pkru = read_pkru_if_any();
+	vcpu->host_xss = read_xss_if_any();
+	if (vcpu->host_xss)
+		wrmsrl(MSR_IA32_XSS, 0);
 	if (!have_xsave()) {
 		asm volatile("fxrstor64 (%0)" : : "r"(vcpu->fpu) : "memory");
 		return;
@@ -110,6 +128,8 @@ void vmm_fpu_put(struct vmm_vcpu *vcpu)
 	} else {
 		asm volatile("fxsave64 (%0)" : : "r"(vcpu->fpu) : "memory");
 	}
+	if (vcpu->host_xss)
+		wrmsrl(MSR_IA32_XSS, vcpu->host_xss);
 	if (read_pkru_if_any() != vcpu->host_pkru)
 		wrpkru(vcpu->host_pkru);
 	kernel_fpu_end();

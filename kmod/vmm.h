@@ -190,6 +190,7 @@ struct vmm_vcpu {
 	/* fpu.c */
 	u64 xcr0;			/* V */
 	u64 host_xcr0;			/* V  while loaded */
+	u64 host_xss;			/* V  while loaded */
 	u32 host_pkru;			/* V  while loaded */
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
