@@ -108,7 +108,10 @@ static int instruction_length(struct vmm_vcpu *vcpu, u8 *len)
 	*len = vcpu->fact.insn_len;
 	if (*len)
 		return 1;
-	r = vmm_insn_len(vcpu, vcpu->fact.kind);
+	if (vcpu->fact.kind == FACT_CR4)
+		r = vmm_insn_mov_cr4(vcpu);
+	else
+		r = vmm_insn_len(vcpu, vcpu->fact.kind);
 	if (r > 0) {
 		*len = r;
 		return 1;
@@ -176,6 +179,19 @@ static int exit_msr(struct vmm_vcpu *vcpu, u8 len)
 		return general_protection(vcpu);
 	vmm_skip(vcpu, len);
 	return r ? exit_eoi(vcpu, eoi) : 1;
+}
+
+static int exit_cr4(struct vmm_vcpu *vcpu, u8 len)
+{
+	const struct vmm_fact *f = &vcpu->fact;
+	u64 *reg = &vcpu->gpr[f->cr4.reg];
+
+	if (!f->cr4.write)
+		*reg = vmm_ops->get_cr(vcpu, 4);
+	else if (vmm_cr4_write(vcpu, f->cr4.wide ? *reg : (u32)*reg))
+		return general_protection(vcpu);
+	vmm_skip(vcpu, len);
+	return 1;
 }
 
 /* XSETBV, SDM 2C: what it checks; the privilege the CPU checked */
@@ -282,6 +298,8 @@ static int instruction(struct vmm_vcpu *vcpu)
 		break;
 	case FACT_MSR:
 		return exit_msr(vcpu, len);
+	case FACT_CR4:
+		return exit_cr4(vcpu, len);
 	case FACT_XSETBV:
 		return exit_xsetbv(vcpu, len);
 	case FACT_HYPERCALL:
@@ -311,6 +329,7 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 	case FACT_CPUID:
 	case FACT_HLT:
 	case FACT_MSR:
+	case FACT_CR4:
 	case FACT_NOP:
 	case FACT_XSETBV:
 	case FACT_HYPERCALL:

@@ -207,6 +207,28 @@ int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
 	return r ? r : match(&c, kind);
 }
 
+/* 0F 20, 0F 22: always a register, whatever ModRM's upper bits say (APM 3) */
+int vmm_insn_mov_cr4(struct vmm_vcpu *vcpu)
+{
+	struct vmm_fact *f = &vcpu->fact;
+	struct cursor c;
+	bool big;
+	u8 modrm;
+	int r;
+
+	r = start(vcpu, &c, MAX_INSN, &f->cr4.wide, &big);
+	if (r)
+		return r;
+	if (c.at + 3 > c.have || c.buf[c.at] != 0x0f ||
+	    c.buf[c.at + 1] != (f->cr4.write ? 0x22 : 0x20))
+		return -EINVAL;
+	modrm = c.buf[c.at + 2];
+	if ((modrm >> 3 & 7) != 4 || c.rex & 4)
+		return -EINVAL;
+	f->cr4.reg = (modrm & 7) | (c.rex & 1 ? 8 : 0);
+	return c.at + 3;
+}
+
 /* length of ModRM, SIB and displacement; mod 3 is not memory (APM 3 1.4) */
 static int modrm_len(const struct cursor *c, bool addr16)
 {

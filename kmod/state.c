@@ -137,6 +137,28 @@ static int check_modes(const struct vmm_sregs *s)
 	return 0;
 }
 
+/* what a MOV to CR4 is refused, SDM 2B MOV to control registers, APM 2 5.5.1 */
+int vmm_cr4_write(struct vmm_vcpu *vcpu, u64 value)
+{
+	bool lma = vmm_ops->get_efer(vcpu) & EFER_LMA;
+	u64 old = vmm_ops->get_cr(vcpu, 4);
+	struct vmm_sregs s;
+
+	if (value & ~vmm_cr4_allowed())
+		return -EINVAL;
+	if (lma && (!(value & X86_CR4_PAE) || (value ^ old) & X86_CR4_LA57))
+		return -EINVAL;
+	if (value & ~old & X86_CR4_PCIDE &&
+	    (!lma || vmm_ops->get_cr(vcpu, 3) & X86_CR3_PCID_MASK))
+		return -EINVAL;
+	vmm_ops->get_sregs(vcpu, &s);
+	s.cr4 = value;
+	vmm_ops->set_sregs(vcpu, &s);
+	/* which bits flush the TLB depends on the CPU (APM 2 5.5.2): all do here */
+	vmm_ops->flush(vcpu);
+	return 0;
+}
+
 int vmm_sregs_check(const struct vmm_sregs *s)
 {
 	int n;

@@ -57,6 +57,7 @@ enum vmm_fact_kind {
 	FACT_NPF,		/* npf */
 	FACT_STEP,		/* one instruction ran, as asked */
 	FACT_TPR_WRITE,		/* CR8 is about to be written, as watched for */
+	FACT_CR4,		/* cr4.write */
 	FACT_EXCEPTION,		/* exc: give it back to the guest */
 	FACT_UNDEFINED,		/* an instruction guests may not have: #UD */
 	FACT_NOP,		/* skip it: WBINVD, INVD */
@@ -82,6 +83,11 @@ struct vmm_fact {
 		struct {
 			bool write;
 		} msr;
+		struct {
+			bool write;
+			bool wide;	/* 64 bits; this and the next: insn.c */
+			u8 reg;		/* enum vmm_gpr */
+		} cr4;
 		struct {
 			u64 gpa;
 			u32 access;	/* VMM_ACCESS_* */
@@ -345,6 +351,7 @@ void vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r);
 void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 int vmm_sregs_check(const struct vmm_sregs *s);	/* 0 or -EINVAL */
 u64 vmm_cr4_allowed(void);			/* bits guests may have */
+int vmm_cr4_write(struct vmm_vcpu *vcpu, u64 value);	/* 0, or -EINVAL: #GP */
 void vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 void vmm_events_get(struct vmm_vcpu *vcpu, struct vmm_events *e);
 int vmm_events_check(const struct vmm_events *e);
@@ -403,6 +410,8 @@ int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x);
  * -EINVAL: it is something else.
  */
 int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind);
+/* MOV to or from CR4: fills in fact.cr4 and returns as vmm_insn_len */
+int vmm_insn_mov_cr4(struct vmm_vcpu *vcpu);
 struct vmm_insn_mov {		/* a 32-bit MOV to or from memory */
 	u8 len;
 	bool write;

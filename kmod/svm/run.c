@@ -38,7 +38,12 @@ void svm_irq_window(struct vmm_vcpu *vcpu, bool on)
 
 void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on)
 {
-	to_svm(vcpu)->vmcb->intercept_cr = on ? INTERCEPT_CR8_WRITE : 0;
+	struct vmcb *v = to_svm(vcpu)->vmcb;
+
+	if (on)
+		v->intercept_cr |= INTERCEPT_CR8_WRITE;
+	else
+		v->intercept_cr &= ~INTERCEPT_CR8_WRITE;
 }
 
 static void step_begin(struct vmm_vcpu *vcpu, bool iret)
@@ -136,7 +141,10 @@ static void event_decode(struct vmm_vcpu *vcpu, u64 e)
 /*
  * The interrupt goes to the guest as a virtual one: the CPU looks at IF, the
  * shadow and TPR and delivers it without an exit (APM 2 15.21.4). EVENTINJ would
- * do as well, but emulated CPUs may deliver an interrupt given there twice.
+ * do as well, but QEMU may deliver an interrupt given there twice. Bochs 2.7 has
+ * its own defect: #VMEXIT masks the virtual interrupt, and VMRUN loads RFLAGS
+ * while it does not yet count as in the guest, which alone would unmask it. A
+ * guest that is entered with IF set gets none before it next sets IF itself.
  */
 static void offer_interrupt(struct vmm_vcpu *vcpu)
 {
@@ -314,6 +322,11 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 		svm_irq_window(vcpu, false);
 		f->kind = FACT_NONE;
 		return;
+	case EXIT_READ_CR4:
+	case EXIT_WRITE_CR4:
+		f->kind = FACT_CR4;
+		f->cr4.write = code == EXIT_WRITE_CR4;
+		return;
 	case EXIT_WRITE_CR8:
 		f->kind = FACT_TPR_WRITE;
 		return;
@@ -350,6 +363,27 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 		return;
 	}
 	fact_raw(vcpu, FACT_UNKNOWN);
+}
+
+/*
+ * QEMU (7.2, cpu_x86_update_cr0) restores the host's CR0 at the exit while EFER
+ * and CR4 are the guest's. EFER.LME without CR4.PAE and without paging, which is
+ * a legal state, it takes for an attempt to enter long mode without PAE, and goes
+ * on in the host with the guest's CR0: no paging, no GIF, no way back. LME means
+ * nothing before the guest has written CR4, which exits: it is held back. A guest
+ * that sets CR0.PG first gets no #GP for that, but fails at its next entry. The
+ * sign of QEMU is that it has no next-RIP, which real CPUs have.
+ */
+static bool hold_back_lme(struct vmm_vcpu *vcpu)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *v = svm->vmcb;
+
+	if (boot_cpu_has(X86_FEATURE_NRIPS) || !(v->efer & EFER_LME) ||
+	    v->cr0 & X86_CR0_PG || svm->cr4 & X86_CR4_PAE)
+		return false;
+	v->efer &= ~(u64)EFER_LME;
+	return true;
 }
 
 /* registers and the event to the VMCB */
@@ -435,13 +469,14 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 {
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	struct svm_vcpu *svm = to_svm(vcpu);
-	bool stepped;
+	bool stepped, lme;
 	u64 event;
 
 	/* breakpoints may be armed though the guest has not touched them here */
 	if (vcpu->dregs.dr7 & DR_ENABLED_BITS && !vcpu->dr_resident)
 		vmm_dregs_load(vcpu);
 	before_entry(vcpu);
+	lme = hold_back_lme(vcpu);
 	event = svm->vmcb->event_inj;
 	take_asid(svm, cpu);
 	/* an ASID means something on the CPU that gave it, until that flushes all */
@@ -449,6 +484,8 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 		   svm->asid_gen == cpu->asid_gen && svm->vmcb->asid &&
 		   svm->vmcb->asid <= cpu->asid_max);
 	svm_enter(vcpu->gpr, svm->vmcb_pa, page_to_phys(cpu->host));
+	if (lme)
+		svm->vmcb->efer |= EFER_LME;
 	stepped = svm->step;
 	if ((u32)svm->vmcb->exit_code == EXIT_INVALID)
 		refused(vcpu, event);

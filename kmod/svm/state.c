@@ -21,9 +21,26 @@ static struct vmcb_seg *svm_seg(struct vmcb *v, int n)
 
 u64 svm_get_cr(struct vmm_vcpu *vcpu, int n)
 {
-	struct vmcb *v = to_svm(vcpu)->vmcb;
+	struct svm_vcpu *svm = to_svm(vcpu);
 
-	return n == 0 ? v->cr0 : n == 3 ? v->cr3 : v->cr4;
+	return n == 0 ? svm->vmcb->cr0 : n == 3 ? svm->vmcb->cr3 : svm->cr4;
+}
+
+/*
+ * A machine check shuts the machine down while CR4.MCE is clear (APM 2 9.3.1),
+ * whatever is intercepted: in the guest, too, it stays as the host has it. So
+ * the guest must not write the register, and not read it while its MCE differs.
+ */
+static void set_cr4(struct svm_vcpu *svm, u64 cr4)
+{
+	struct vmcb *v = svm->vmcb;
+
+	svm->cr4 = cr4;
+	v->cr4 = cr4 | svm_host_mce;
+	if (v->cr4 != cr4)
+		v->intercept_cr |= INTERCEPT_CR4_READ;
+	else
+		v->intercept_cr &= ~INTERCEPT_CR4_READ;
 }
 
 u64 svm_get_efer(struct vmm_vcpu *vcpu)
@@ -55,7 +72,7 @@ void svm_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 	s->idtr.limit = v->idtr.limit;
 	s->cr0 = v->cr0;
 	s->cr3 = v->cr3;
-	s->cr4 = v->cr4;
+	s->cr4 = to_svm(vcpu)->cr4;
 	s->efer = svm_get_efer(vcpu);
 }
 
@@ -78,7 +95,7 @@ void svm_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s)
 	v->idtr.limit = s->idtr.limit;
 	v->cr0 = s->cr0;
 	v->cr3 = s->cr3;
-	v->cr4 = s->cr4;
+	set_cr4(to_svm(vcpu), s->cr4);
 	v->efer = s->efer | EFER_SVME;	/* VMRUN wants it set, APM 2 15.5.1 */
 }
 

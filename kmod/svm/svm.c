@@ -31,6 +31,8 @@
 
 DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
 
+u64 svm_host_mce;
+
 static struct page *svm_iopm, *svm_msrpm;
 
 /*
@@ -135,7 +137,7 @@ static int svm_setup(void)
 
 	svm_pt.levels = pgtable_l5_enabled() ? 5 : 4;
 	svm_pt.max_leaf = boot_cpu_has(X86_FEATURE_GBPAGES) ? 3 : 2;
-
+	svm_host_mce = __read_cr4() & X86_CR4_MCE;
 	svm_iopm = alloc_pages(GFP_KERNEL, IOPM_ORDER);
 	svm_msrpm = alloc_pages(GFP_KERNEL, MSRPM_ORDER);
 	if (!svm_iopm || !svm_msrpm)
@@ -203,6 +205,7 @@ static int svm_vcpu_create(struct vmm_vcpu *vcpu)
 	}
 	svm->vmcb = v;
 	svm->vmcb_pa = __pa(v);
+	v->intercept_cr = INTERCEPT_CR4_WRITE;
 	v->intercept_exc = SVM_EXCEPTIONS;
 	v->intercept3 = INTERCEPT3_INTR | INTERCEPT3_NMI | INTERCEPT3_SMI |
 			INTERCEPT3_INIT | INTERCEPT3_RDPMC | INTERCEPT3_CPUID |

@@ -25,6 +25,7 @@ struct svm_vcpu {
 	bool guest_tf;		/* what TF was */
 	bool iret_seen;		/* IRET is about to end the NMI handler */
 	u64 iret_rip;
+	u64 cr4;		/* the guest's; the VMCB's has the host's MCE */
 };
 
 struct svm_cpu {
@@ -37,6 +38,8 @@ struct svm_cpu {
 };
 
 DECLARE_PER_CPU(struct svm_cpu, svm_cpus);
+
+extern u64 svm_host_mce;	/* X86_CR4_MCE as the host has it */
 
 static inline struct svm_vcpu *to_svm(struct vmm_vcpu *vcpu)
 {

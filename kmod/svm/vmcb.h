@@ -9,6 +9,8 @@
 #include <linux/build_bug.h>
 #include <linux/types.h>
 
+#define INTERCEPT_CR4_READ	(1U << 4)
+#define INTERCEPT_CR4_WRITE	(1U << 20)
 #define INTERCEPT_CR8_WRITE	(1U << 24)
 
 /* intercepts, APM 2 15.9: word 3 (offset 0x00c) and word 4 (0x010) */
@@ -73,6 +75,8 @@
 #define EVENT_VALID		(1ULL << 31)
 
 /* exit codes, APM 2 appendix C */
+#define EXIT_READ_CR4		0x004
+#define EXIT_WRITE_CR4		0x014
 #define EXIT_WRITE_CR8		0x018
 #define EXIT_READ_DR0		0x020
 #define EXIT_WRITE_DR15		0x03f

@@ -38,6 +38,8 @@ void vmm_events_get(struct vmm_vcpu *vcpu, struct vmm_events *e)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-parameter"
 NOT_CALLED(int, vmm_insn_len, struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
+NOT_CALLED(int, vmm_insn_mov_cr4, struct vmm_vcpu *vcpu)
+NOT_CALLED(int, vmm_cr4_write, struct vmm_vcpu *vcpu, u64 value)
 NOT_CALLED(int, vmm_insn_mov, struct vmm_vcpu *vcpu, struct vmm_insn_mov *m)
 NOT_CALLED(int, vmm_msr_read, struct vmm_vcpu *vcpu, u32 index, u64 *value)
 NOT_CALLED(int, vmm_msr_write, struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
