@@ -142,9 +142,10 @@ static void event_decode(struct vmm_vcpu *vcpu, u64 e)
  * The interrupt goes to the guest as a virtual one: the CPU looks at IF, the
  * shadow and TPR and delivers it without an exit (APM 2 15.21.4). EVENTINJ would
  * do as well, but QEMU may deliver an interrupt given there twice. Bochs 2.7 has
- * its own defect: #VMEXIT masks the virtual interrupt, and VMRUN loads RFLAGS
- * while it does not yet count as in the guest, which alone would unmask it. A
- * guest that is entered with IF set gets none before it next sets IF itself.
+ * defects of its own, for which there is no remedy here: it overlooks V_IRQ in a
+ * guest that is entered with IF set (the exit masks it, and only a change of IF
+ * from 0 to 1 inside the guest unmasks it), and what it delivers in the end is
+ * vector 0 instead of V_INTR_VECTOR.
  */
 static void offer_interrupt(struct vmm_vcpu *vcpu)
 {
