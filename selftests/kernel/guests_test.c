@@ -38,6 +38,7 @@ FIXTURE_VARIANT(guest) {
 GUEST(letter);
 GUEST(real16);
 GUEST(prot32);
+GUEST(tasks);
 GUEST(long64);
 GUEST(ports16);
 GUEST(ports32);
@@ -113,6 +114,25 @@ TEST(letter_says_v)
 
 	ASSERT_EQ(VM_EXITED, vm_run(vm, 10000)) vm_explain(vm);
 	EXPECT_STREQ("V", vm->testdev.console);
+	vm_free(vm);
+}
+
+/*
+ * Where the module switches tasks. With SVM the CPU does, and the emulated one
+ * has its own idea of some of it: guests/bare/tasks.c says of what.
+ */
+TEST(tasks_by_the_book)
+{
+	struct vm *vm = vm_guest("tasks", 1);
+	struct vmm_info info = {};
+
+	ASSERT_EQ(0, vm_ioctl(vm->dev, VMM_GET_INFO, &info));
+	if (info.vendor == VMM_VENDOR_SVM)
+		SKIP(goto out, "the CPU switches tasks");
+	vm_arg(vm, 0, 1);
+	ASSERT_EQ(VM_EXITED, vm_run(vm, 20000)) vm_explain(vm);
+	ASSERT_EQ(0, vm->result) vm_explain(vm);
+out:
 	vm_free(vm);
 }
 
