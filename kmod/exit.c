@@ -271,7 +271,7 @@ static int exit_raw(struct vmm_vcpu *vcpu, u32 reason)
 	return -1;
 }
 
-static int exit_shutdown(struct vmm_vcpu *vcpu)
+int vmm_exit_shutdown(struct vmm_vcpu *vcpu)
 {
 	vcpu->ev.run_state = VMM_STOPPED;
 	show_registers(vcpu);
@@ -351,8 +351,10 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 			return 0;
 		yield();
 		return 1;
+	case FACT_TASK_SWITCH:
+		return vmm_task_switch(vcpu);
 	case FACT_SHUTDOWN:
-		return exit_shutdown(vcpu);
+		return vmm_exit_shutdown(vcpu);
 	case FACT_ENTRY_FAILED:
 		return exit_raw(vcpu, VMM_EXIT_ENTRY_FAILED);
 	case FACT_UNKNOWN:

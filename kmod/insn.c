@@ -4,90 +4,11 @@
  * next RIP, and the few forms of MOV that are used on the APIC page. Everything
  * read here belongs to the guest: it is copied once and bounds are ours.
  */
-#include <linux/uaccess.h>
-#include <asm/pgtable_types.h>
-#include <asm/processor-flags.h>
+#include <linux/mm.h>
 
 #include "vmm.h"
 
 #define MAX_INSN	15
-#define PTE_ADDR	0x000ffffffffff000ULL
-
-/* in the fast gear only what is in memory already: no fault is taken there */
-static int guest_read(struct vmm_vcpu *vcpu, u64 gpa, void *buf, u32 len)
-{
-	struct vmm_mapping m;
-	unsigned long left;
-
-	if (!vcpu->loaded)
-		return vmm_mem_read(vcpu->vm, gpa, buf, len);
-	if (!vmm_mem_find(vcpu->vm, gpa, &m) || m.gpa + m.size - gpa < len)
-		return -EFAULT;
-	pagefault_disable();
-	left = __copy_from_user_inatomic(buf, u64_to_user_ptr(m.hva + gpa - m.gpa), len);
-	pagefault_enable();
-	return left ? -EFAULT : 0;
-}
-
-static int walk_32(struct vmm_vcpu *vcpu, u64 cr3, u32 va, u64 *gpa)
-{
-	u32 pde, pte;
-
-	if (guest_read(vcpu, (cr3 & ~0xfffULL) + (va >> 22) * 4, &pde, 4))
-		return -EFAULT;
-	if (!(pde & _PAGE_PRESENT))
-		return -EFAULT;
-	if (pde & _PAGE_PSE && vmm_ops->get_cr(vcpu, 4) & X86_CR4_PSE) {
-		*gpa = (pde & 0xffc00000) | (u64)(pde >> 13 & 0xff) << 32 |
-		       (va & 0x3fffff);
-		return 0;
-	}
-	if (guest_read(vcpu, (pde & ~0xfffU) + (va >> 12 & 0x3ff) * 4, &pte, 4))
-		return -EFAULT;
-	if (!(pte & _PAGE_PRESENT))
-		return -EFAULT;
-	*gpa = (pte & ~0xfffU) | (va & 0xfff);
-	return 0;
-}
-
-/* PAE (top level 3, of 4 entries), 4-level and 5-level tables: APM 2 5.3 */
-static int walk_64(struct vmm_vcpu *vcpu, u64 cr3, u64 va, int levels, u64 *gpa)
-{
-	u64 table = levels == 3 ? cr3 & 0xffffffe0 : cr3 & PTE_ADDR;
-	int level;
-
-	for (level = levels; level; level--) {
-		int shift = 12 + 9 * (level - 1);
-		u64 entry, offset = (1ULL << shift) - 1;
-		u32 index = va >> shift & (levels == 3 && level == 3 ? 3 : 511);
-
-		if (guest_read(vcpu, table + index * 8, &entry, 8))
-			return -EFAULT;
-		if (!(entry & _PAGE_PRESENT))
-			return -EFAULT;
-		table = entry & PTE_ADDR;
-		if (level == 1 || (level <= 3 && level < levels && entry & _PAGE_PSE)) {
-			*gpa = (table & ~offset) | (va & offset);
-			return 0;
-		}
-	}
-	return -EFAULT;
-}
-
-static int translate(struct vmm_vcpu *vcpu, u64 va, u64 *gpa)
-{
-	u64 cr3 = vmm_ops->get_cr(vcpu, 3), cr4 = vmm_ops->get_cr(vcpu, 4);
-
-	if (!(vmm_ops->get_cr(vcpu, 0) & X86_CR0_PG)) {
-		*gpa = va;
-		return 0;
-	}
-	if (vmm_ops->get_efer(vcpu) & EFER_LMA)
-		return walk_64(vcpu, cr3, va, cr4 & X86_CR4_LA57 ? 5 : 4, gpa);
-	if (cr4 & X86_CR4_PAE)
-		return walk_64(vcpu, cr3, (u32)va, 3, gpa);
-	return walk_32(vcpu, cr3, va, gpa);
-}
 
 static bool long_code(struct vmm_vcpu *vcpu, const struct vmm_segment *cs)
 {
@@ -97,13 +18,17 @@ static bool long_code(struct vmm_vcpu *vcpu, const struct vmm_segment *cs)
 static int fetch(struct vmm_vcpu *vcpu, const struct vmm_segment *cs, u8 *buf, u32 max)
 {
 	u64 va = long_code(vcpu, cs) ? vcpu->rip : (u32)(cs->base + vcpu->rip);
+	struct vmm_mmu mmu;
+	struct vmm_walk w;
 	u32 got = 0;
 
+	vmm_mmu_get(vcpu, &mmu);
 	while (got < max) {
 		u32 n = min_t(u32, max - got, PAGE_SIZE - (va & ~PAGE_MASK));
-		u64 gpa;
 
-		if (translate(vcpu, va, &gpa) || guest_read(vcpu, gpa, buf + got, n))
+		/* the CPU has fetched from there: what it checked, it checked */
+		if (vmm_walk(vcpu, &mmu, va, WALK_PEEK, &w) ||
+		    vmm_guest_read(vcpu, w.gpa, buf + got, n))
 			break;
 		got += n;
 		va += n;

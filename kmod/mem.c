@@ -195,6 +195,18 @@ int vmm_mem_write(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len)
 	return 0;
 }
 
+int vmm_mem_cmpxchg(struct vmm_vm *vm, u64 gpa, u32 size, u64 old, u64 new)
+{
+	u32 n = size, old4 = old;
+	void __user *at = mem_at(vm, gpa, &n, true);
+
+	if (!at || n < size || gpa % size)
+		return -EFAULT;
+	if (size == 4)
+		return __try_cmpxchg_user((u32 __user *)at, &old4, (u32)new, fault4);
+	return __try_cmpxchg_user((u64 __user *)at, &old, new, fault8);
+}
+
 /* ---- the MMU notifier ----------------------------------------------------------- */
 
 /* what of *m has its hva in [start, end), as gpa; false if nothing */

@@ -7,6 +7,7 @@
  *   state.c  get/set state                exit.c   what an exit does
  *   cpuid.c msr.c clock.c insn.c          fpu.c    guest FPU residency
  *   host.c   what the host gets back
+ *   walk.c   guest page tables            task.c   task switches
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
  *   npt.c    nested page tables           npt_fault.c
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
@@ -65,9 +66,17 @@ enum vmm_fact_kind {
 	FACT_RDPMC,
 	FACT_PAUSE,		/* a loop of PAUSEs: it waits for another vCPU */
 	FACT_HYPERCALL,
+	FACT_TASK_SWITCH,	/* task: do it in the CPU's place */
 	FACT_SHUTDOWN,		/* triple fault */
 	FACT_ENTRY_FAILED,	/* raw */
 	FACT_UNKNOWN,		/* raw */
+};
+
+enum vmm_task_by {		/* what began it, SDM 3C table 28-2 */
+	TASK_BY_CALL,
+	TASK_BY_IRET,
+	TASK_BY_JMP,
+	TASK_BY_GATE,		/* a task gate in the IDT */
 };
 
 struct vmm_fact {
@@ -97,6 +106,20 @@ struct vmm_fact {
 			bool has_error;
 			u32 error;
 		} exc;
+		/*
+		 * RIP and RFLAGS are what the old task is to go on with, except
+		 * that insn_len is still to be added to RIP: that of CALL, JMP,
+		 * IRET, INT n, INT3, INTO, INT1; 0 for other events. The event
+		 * is none that vcpu->ev still holds.
+		 */
+		struct {
+			u16 selector;	/* of the new TSS */
+			u8 by;		/* enum vmm_task_by */
+			u8 event;	/* enum vmm_event_type; NONE: instruction */
+			u8 vector;	/* of the event */
+			bool has_error;	/* the new task finds it on its stack */
+			u32 error;
+		} task;
 		struct vmm_exit_raw raw;
 	};
 };
@@ -337,6 +360,7 @@ void vmm_take_requests(struct vmm_vcpu *vcpu);	/* into vcpu->ev and the APIC */
  * gear; -1: leave to the monitor, the run page says why.
  */
 int vmm_exit(struct vmm_vcpu *vcpu);
+int vmm_exit_shutdown(struct vmm_vcpu *vcpu);	/* triple fault: -1 */
 void vmm_exit_to_user(struct vmm_vcpu *vcpu, u32 reason);
 void vmm_queue_exception(struct vmm_vcpu *vcpu, u8 vector, bool has_error, u32 error);
 /* the instruction at RIP is done and `len` bytes long: single-step trap, shadow */
@@ -404,6 +428,36 @@ void vmm_fpu_get(struct vmm_vcpu *vcpu, struct vmm_xsave *x);
 int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x);
 
 /*
+ * walk.c: guest linear addresses. vmm_guest_read: 0 or -EFAULT; in the fast gear
+ * it reads only what is in memory, since no fault is taken there.
+ */
+struct vmm_mmu {		/* what a walk depends on */
+	u64 cr0, cr3, cr4, efer;
+};
+#define WALK_WRITE	BIT(0)
+#define WALK_USER	BIT(1)	/* with the rights of ring 3 */
+#define WALK_PEEK	BIT(2)	/* with all rights; A and D bits stay */
+struct vmm_walk {
+	u64 gpa;
+	u32 error;		/* of the page fault */
+};
+void vmm_mmu_get(struct vmm_vcpu *vcpu, struct vmm_mmu *mmu);
+int vmm_guest_read(struct vmm_vcpu *vcpu, u64 gpa, void *buf, u32 len);
+/*
+ * Linear to physical; holds up to the end of the 4 KiB page. 0; 1: #PF with
+ * w->error; -EFAULT: no memory at w->gpa, where the tables go on. Slow gear,
+ * unless it only peeks.
+ */
+int vmm_walk(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u32 access,
+	     struct vmm_walk *w);
+
+/*
+ * task.c: act on FACT_TASK_SWITCH, as vmm_exit does. SVM's CPUs switch tasks by
+ * themselves, VT-x leaves it to us.
+ */
+int vmm_task_switch(struct vmm_vcpu *vcpu);
+
+/*
  * insn.c: only what the APIC page and CPUs without next-RIP need.
  * vmm_insn_len: bytes of the instruction at CS:RIP if it is one of the kind
  * that causes `kind`; -EFAULT: guest page tables do not let us read it;
@@ -445,6 +499,11 @@ bool vmm_mem_find(struct vmm_vm *vm, u64 gpa, struct vmm_mapping *out);
  */
 int vmm_mem_read(struct vmm_vm *vm, u64 gpa, void *buf, u32 len);
 int vmm_mem_write(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len);
+/*
+ * The same for a word of 4 or 8 bytes that others change too, aligned: 0, 1 if
+ * it was not `old`, or -EFAULT.
+ */
+int vmm_mem_cmpxchg(struct vmm_vm *vm, u64 gpa, u32 size, u64 old, u64 new);
 
 /*
  * npt.c: the nested page tables.

@@ -82,7 +82,7 @@ volatile u32 switch_ip, switch_next, back_regs[7];
 /* what task_entry found: EAX..EDI in the order of encoding, EFLAGS */
 volatile u32 seen_regs[9];
 
-static volatile struct {
+volatile struct {
 	u32 count, cr0, cr3, dr6, dr7, window, fs_word, error;
 	u16 tr, ldt;
 	int busy_main, busy_a;
@@ -205,6 +205,9 @@ __attribute__((used)) u32 task_body(void)
 		     "popfl\n\t"					\
 		     "popal"						\
 		     : : : "memory", "cc")
+
+/* until seen.count says that a task ran */
+#define TAKE_INTERRUPT	"sti; 773: pause; cmpl $0, seen; je 773b; cli"
 
 #define JUMP	SWITCH("ljmp *far_target")
 #define CALL	SWITCH("lcall *far_target")
@@ -493,7 +496,7 @@ static void hard_interrupts(void)
 	fresh();
 	*idt_gate(0x40) = task_gate(SEL_A);
 	apic_icr(0, ICR_SELF | ICR_ASSERT | 0x40);
-	SWITCH("sti; hlt; cli");
+	SWITCH(TAKE_INTERRUPT);
 	apic_eoi();
 	check_started();
 	check_nested();
@@ -600,7 +603,7 @@ static void rings(void)
 	check(user_frame.cs == SEL_USER32);
 	check(user_frame.ip == (ulong)user_entry + 2);
 	check(user_frame.user_sp == 0x1230 && user_frame.user_ss == SEL_USER_DATA);
-	check(user_frame.ds == SEL_USER_DATA && user_frame.ax == 0xb0);
+	check((u16)user_frame.ds == SEL_USER_DATA && user_frame.ax == 0xb0);
 	check(!(user_frame.flags & FLAG_VM));
 
 	fresh();
@@ -796,7 +799,7 @@ static void external(void)
 		fresh();
 		*idt_gate(0x40) = task_gate(SEL_GONE);
 		apic_icr(0, ICR_SELF | ICR_ASSERT | 0x40);
-		unswitched(TRY("sti; hlt"), NP, SEL_GONE | 1);
+		unswitched(TRY("sti; 773: pause; jmp 773b"), NP, SEL_GONE | 1);
 		cli();
 		apic_eoi();
 
@@ -807,7 +810,7 @@ static void external(void)
 		*idt_gate(TS) = task_gate(SEL_FAULT);
 		free_main = 1;
 		apic_icr(0, ICR_SELF | ICR_ASSERT | 0x40);
-		SWITCH("sti; hlt; cli");
+		SWITCH(TAKE_INTERRUPT);
 		*idt_gate(TS) = ts;
 		apic_eoi();
 		check(seen.count == 1 && seen.tr == SEL_FAULT);
