@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * As much of the kernel as kmod's APIC code needs to run in a unit test: types
- * that vmm.h mentions, real atomic bit operations, and timers on a clock that
- * only the test moves. linux/NAME.h beside this are those names, all empty.
+ * As much of the kernel as kmod's APIC and task switches need to run in a unit
+ * test: types that vmm.h mentions, real atomic bit operations, and timers on a
+ * clock that only the test moves. linux/NAME.h beside this are those names, all
+ * empty.
  */
 #ifndef KSHIM_H
 #define KSHIM_H
@@ -28,6 +29,11 @@ typedef __s64 s64;
 #define container_of(p, t, f)	((t *)((char *)(p) - offsetof(t, f)))
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
+
+#define __user
+#define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
+#define PAGE_SIZE		4096UL
+#define PAGE_MASK		(~(PAGE_SIZE - 1))
 
 #define BITS_PER_LONG		64
 #define BIT(n)			(1UL << (n))
@@ -90,6 +96,16 @@ struct srcu_struct { int unused; };
 struct mmu_notifier { int unused; };
 struct rcu_head { int unused; };
 struct mm_struct;
+
+/* ---- user memory: there is no fast gear in a test ---------------------------- */
+
+#define u64_to_user_ptr(a)	((void *)(uintptr_t)(a))
+#define pagefault_disable()	do { } while (0)
+#define pagefault_enable()	do { } while (0)
+#define __copy_from_user_inatomic(to, from, n) (memcpy(to, from, n), 0UL)
+
+#define EFER_LMA		(1U << 10)
+#define EFER_NX			(1U << 11)
 
 /* ---- time: stands still until the test moves it ---------------------------- */
 
