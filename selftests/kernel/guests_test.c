@@ -35,21 +35,7 @@ FIXTURE_VARIANT(guest) {
 	}
 
 /* modes, ports, MMIO, exceptions, CPUID, MSRs */
-GUEST(letter);
-GUEST(real16);
-GUEST(prot32);
-GUEST(tasks);
-GUEST(long64);
-GUEST(ports16);
-GUEST(ports32);
-GUEST(ports64);
-GUEST(mmio32);
-GUEST(mmio64);
-GUEST(exceptions16);
-GUEST(exceptions32);
-GUEST(exceptions64);
-GUEST(debug);
-GUEST(cpuid);
+VM_PLAIN_GUESTS(GUEST);
 GUEST(msrs);
 
 /* paging */

@@ -32,20 +32,7 @@ FIXTURE_VARIANT(roundtrip) {
 		__VA_ARGS__						\
 	}
 
-GUEST(letter);
-GUEST(real16);
-GUEST(prot32);
-GUEST(long64);
-GUEST(ports16);
-GUEST(ports32);
-GUEST(ports64);
-GUEST(mmio32);
-GUEST(mmio64);
-GUEST(exceptions16);
-GUEST(exceptions32);
-GUEST(exceptions64);
-GUEST(debug);
-GUEST(cpuid);
+VM_PLAIN_GUESTS(GUEST);
 /* these see the time: their own checks count, their memory does not */
 GUEST(msrs, .exact = false);
 GUEST(smpt, .arg = { 0, 100 });

@@ -167,6 +167,17 @@ void vcpu_start16(struct vcpu *v, u16 cs, u16 ip);
 void vcpu_start32(struct vcpu *v, u32 eip);		/* no paging */
 void vcpu_start64(struct vcpu *v, u64 rip);		/* writes page tables */
 
+/*
+ * The guests that need no argument, end with result 0, and run the same way
+ * each time: ROW(name) for each of them, in tests' tables of variants.
+ */
+#define VM_PLAIN_GUESTS(ROW)						\
+	ROW(letter); ROW(real16); ROW(prot32); ROW(tasks); ROW(long64);	\
+	ROW(ports16); ROW(ports32); ROW(ports64);			\
+	ROW(mmio32); ROW(mmio64);					\
+	ROW(exceptions16); ROW(exceptions32); ROW(exceptions64);	\
+	ROW(debug); ROW(cpuid)
+
 /* ---- state ----------------------------------------------------------------- */
 
 int vcpu_get(struct vcpu *v, u32 mask, struct vmm_state *st);	/* 0, -errno */
