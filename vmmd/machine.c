@@ -11,8 +11,8 @@
  *   4 GiB       the rest of RAM
  *
  * Lock: everything here runs under m->lock. The functions for the vCPU threads
- * take it, all others want it held, machine_new and machine_free apart: they
- * have the machine to themselves.
+ * take it, all others want it held, machine_new, machine_build and machine_free
+ * apart: they have the machine to themselves.
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -383,18 +383,21 @@ static int open_disk(struct machine *m, char *err, size_t errlen)
 		.read_only = m->cfg->disk_read_only,
 		.direct = m->cfg->disk_direct,
 	};
-	const char *why;
 
 	if (!m->cfg->disk)
 		return 0;
 	m->disk = block_open(m->cfg->disk, &opts, m->env.loop, err, errlen);
-	if (!m->disk)
-		return -EINVAL;
-	why = firmware_cannot_boot(&m->firmware, m->cfg->disk);
+	return m->disk ? 0 : -EINVAL;
+}
+
+static void warn_unbootable(struct machine *m)
+{
+	const char *why = m->disk ?
+		firmware_cannot_boot(&m->firmware, m->cfg->disk) : NULL;
+
 	if (why)
 		fprintf(stderr, "vmmd: disk %s: %s; the firmware will find nothing to boot\n",
 			m->cfg->disk, why);
-	return 0;
 }
 
 /*
@@ -455,8 +458,6 @@ static int open_all(struct machine *m, char *err, size_t errlen)
 		ret = open_disk(m, err, errlen);
 	if (!ret)
 		ret = open_net(m, err, errlen);
-	if (!ret)	/* last: from here on the terminal is raw */
-		ret = open_console(m, err, errlen);
 	return ret;
 }
 
@@ -471,6 +472,10 @@ static int make_all(struct machine *m, char *err, size_t errlen)
 			 strerror(-ret));
 		return ret;
 	}
+	/* late: from here on the terminal is raw */
+	ret = open_console(m, err, errlen);
+	if (ret)
+		return ret;
 	ret = make_board(m);
 	if (!ret)
 		ret = make_virtio(m);
@@ -497,12 +502,22 @@ struct machine *machine_new(struct api_vm *vm, struct loop *loop,
 	m->cfg = cfg;
 	if (make_rooms(m, loop)) {
 		snprintf(err, errlen, "cannot build the machine: out of memory");
-	} else if (!open_all(m, err, errlen) && !make_all(m, err, errlen)) {
-		machine_reset(m);
+	} else if (!open_all(m, err, errlen)) {
 		return m;
 	}
 	machine_free(m);
 	return NULL;
+}
+
+int machine_build(struct machine *m, char *err, unsigned long errlen)
+{
+	int ret;
+
+	warn_unbootable(m);
+	ret = make_all(m, err, errlen);
+	if (!ret)
+		machine_reset(m);
+	return ret;
 }
 
 void machine_free(struct machine *m)

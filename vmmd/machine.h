@@ -46,15 +46,20 @@ struct vm_config {
 
 struct machine;
 
-/* NULL on failure with one line in err[] */
+/*
+ * In two steps, as what the user named may be wrong on any host: new opens
+ * that, and needs no VM yet; build makes memory and devices, in the VM and on
+ * the terminal. NULL or -errno on failure, with one line in err[].
+ */
 struct machine *machine_new(struct api_vm *vm, struct loop *loop,
 			    pthread_mutex_t *lock, const struct vm_config *cfg,
 			    char *err, unsigned long errlen);
+int machine_build(struct machine *m, char *err, unsigned long errlen);
 void machine_free(struct machine *m);
 /* these two with the lock held */
 void machine_reset(struct machine *m);		/* all devices; vCPUs are vm.c's */
 void machine_power_button(struct machine *m);	/* ACPI */
-struct mem *machine_mem(struct machine *m);	/* constant after machine_new */
+struct mem *machine_mem(struct machine *m);	/* constant after machine_build */
 
 /* for the vCPU thread, lock taken inside */
 uint64_t machine_pio_read(struct machine *m, uint16_t port, unsigned int size);

@@ -203,12 +203,6 @@ static int vm_setup(struct vm *vm, char *err, size_t errlen)
 	unsigned int i;
 	int ret;
 
-	ret = api_open(&vm->api, err, errlen);
-	if (!ret)
-		ret = check_limits(vm, err, errlen);
-	if (ret)
-		return ret;
-
 	vm->loop = loop_new(&vm->lock);
 	ret = vm->loop ? vm_signal_init(vm) : -ENOMEM;
 	if (ret) {
@@ -220,7 +214,13 @@ static int vm_setup(struct vm *vm, char *err, size_t errlen)
 				  &vm->opt->config, err, errlen);
 	if (!vm->machine)
 		return -EINVAL;
-	ret = make_vcpus(vm, err, errlen);
+	ret = api_open(&vm->api, err, errlen);
+	if (!ret)
+		ret = check_limits(vm, err, errlen);
+	if (!ret)
+		ret = machine_build(vm->machine, err, errlen);
+	if (!ret)
+		ret = make_vcpus(vm, err, errlen);
 	if (ret)
 		return ret;
 	machine_set_hooks(vm->machine, &hooks);

@@ -122,6 +122,10 @@ def no_device(b):
     os.rename("/dev/vmm", "/dev/vmm.hidden")
     try:
         b.refused(1, ["/dev/vmm", "insmod"])
+        # what is wrong on any host comes first
+        b.refused(2, ["--cpus"], "--cpus", "65")
+        b.refused(1, ["missing.img"], disk=os.path.join(b.work, "missing.img"))
+        b.refused(1, ["nothing.bin"], "--firmware", os.path.join(b.work, "nothing.bin"))
     finally:
         os.rename("/dev/vmm.hidden", "/dev/vmm")
 

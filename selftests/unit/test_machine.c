@@ -89,6 +89,10 @@ static struct machine *build(struct loop *loop, pthread_mutex_t *lock,
 	};
 	struct machine *m = machine_new(NULL, loop, lock, cfg, err, 256);
 
+	if (m && machine_build(m, err, 256)) {
+		machine_free(m);
+		m = NULL;
+	}
 	if (m)
 		machine_set_hooks(m, &hooks);
 	return m;
