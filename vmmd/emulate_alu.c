@@ -149,7 +149,29 @@ static uint64_t rotate_left(uint64_t v, unsigned int n, unsigned int bits,
 	return n ? ((v << n) | (v >> (bits - n))) & mask : v;
 }
 
-/* value shifted by n (1..63); *carry is the last bit shifted out */
+/* the carry flag is one bit more of the value: 9, 17, 33 or 65 go round */
+static uint64_t rotate_carry(enum shift op, uint64_t v, unsigned int n,
+			     unsigned int bits, unsigned int *carry)
+{
+	unsigned int out;
+
+	for (n %= bits + 1; n; n--) {
+		if (op == SHIFT_RCL) {
+			out = v >> (bits - 1) & 1;
+			v = v << 1 | *carry;
+		} else {
+			out = v & 1;
+			v = v >> 1 | (uint64_t)*carry << (bits - 1);
+		}
+		*carry = out;
+	}
+	return v & emu_mask(bits / 8);
+}
+
+/*
+ * value shifted by n (1..63); *carry is the carry flag before, and the last bit
+ * shifted out after it
+ */
 static uint64_t shifted(enum shift op, uint64_t v, unsigned int n,
 			unsigned int size, unsigned int *carry)
 {
@@ -175,6 +197,9 @@ static uint64_t shifted(enum shift op, uint64_t v, unsigned int n,
 		v = rotate_left(v, bits - n % bits, bits, mask);
 		*carry = v >> msb(size) & 1;
 		return v;
+	case SHIFT_RCL:
+	case SHIFT_RCR:
+		return rotate_carry(op, v, n, bits, carry);
 	}
 	return v;
 }
@@ -182,7 +207,7 @@ static uint64_t shifted(enum shift op, uint64_t v, unsigned int n,
 bool emu_shift(struct emu_cpu *c, unsigned int op)
 {
 	struct emu_ref dst, src;
-	unsigned int n, carry = 0;
+	unsigned int n, carry = c->r.rflags & FL_CF ? 1 : 0;
 	uint64_t v, flags, mask;
 	bool top, next;
 
@@ -199,14 +224,14 @@ bool emu_shift(struct emu_cpu *c, unsigned int op)
 	next = v >> msb(dst.size) & 1;
 	/* overflow is defined for a count of 1 */
 	flags = carry ? FL_CF : 0;
-	if (op == SHIFT_SHL || op == SHIFT_ROL)
+	if (op == SHIFT_SHL || op == SHIFT_ROL || op == SHIFT_RCL)
 		flags |= next != carry ? FL_OF : 0;
 	else if (op == SHIFT_SHR)
 		flags |= top ? FL_OF : 0;
-	else if (op == SHIFT_ROR)
+	else if (op == SHIFT_ROR || op == SHIFT_RCR)
 		flags |= next != (v >> (msb(dst.size) - 1) & 1) ? FL_OF : 0;
 	mask = FL_CF | (n == 1 ? FL_OF : 0);
-	if (op != SHIFT_ROL && op != SHIFT_ROR) {
+	if (op == SHIFT_SHL || op == SHIFT_SHR || op == SHIFT_SAR) {
 		flags |= result_flags(v, dst.size);
 		mask |= FL_ZF | FL_SF | FL_PF;
 	}
@@ -284,7 +309,7 @@ bool emu_scan(struct emu_cpu *c, unsigned int reverse)
 	return true;
 }
 
-/* ---- multiplication ------------------------------------------------------- */
+/* ---- multiplication and division ------------------------------------------ */
 
 static void store_wide(struct emu_cpu *c, unsigned __int128 v,
 		       unsigned int size)
@@ -364,6 +389,79 @@ bool emu_imul(struct emu_cpu *c, unsigned int arg)
 			   n == 3 ? imm.imm : emu_load(c, &dst), dst.size);
 	product_flags(c, v != (int64_t)emu_sign_extend(v, dst.size));
 	emu_store(c, &dst, v);
+	return true;
+}
+
+/* AX, or rDX:rAX */
+static unsigned __int128 load_wide(const struct emu_cpu *c, unsigned int size)
+{
+	uint64_t lo = c->r.gpr[VMM_RAX], hi = c->r.gpr[VMM_RDX];
+
+	if (size == 1)
+		return lo & 0xffff;
+	return (unsigned __int128)(hi & emu_mask(size)) << (size * 8) |
+	       (lo & emu_mask(size));
+}
+
+/* quotient and remainder to AL and AH, or to rAX and rDX; all flags undefined */
+static void store_quotient(struct emu_cpu *c, uint64_t quotient,
+			   uint64_t remainder, unsigned int size)
+{
+	store_wide(c, (unsigned __int128)remainder << (size * 8) |
+		   (quotient & emu_mask(size)), size);
+}
+
+bool emu_div(struct emu_cpu *c, unsigned int arg)
+{
+	unsigned __int128 dividend, quotient;
+	struct emu_ref src;
+	uint64_t divisor;
+
+	(void)arg;
+	if (!emu_operand(c, 0, 0, &src))
+		return false;
+	divisor = emu_load(c, &src);
+	if (!divisor)
+		return emu_fault(c, WALK_DE);
+	dividend = load_wide(c, src.size);
+	quotient = dividend / divisor;
+	if (quotient > emu_mask(src.size))
+		return emu_fault(c, WALK_DE);
+	store_quotient(c, quotient, dividend % divisor, src.size);
+	return true;
+}
+
+/* by magnitudes: the smallest dividend has no positive one */
+bool emu_idiv(struct emu_cpu *c, unsigned int arg)
+{
+	unsigned __int128 dividend, quotient;
+	bool minus, divisor_minus;
+	struct emu_ref src;
+	uint64_t divisor, remainder;
+	unsigned int size;
+
+	(void)arg;
+	if (!emu_operand(c, 0, 0, &src))
+		return false;
+	size = src.size;
+	divisor = emu_sign_extend(emu_load(c, &src), size);
+	if (!divisor)
+		return emu_fault(c, WALK_DE);
+	divisor_minus = divisor >> 63;
+	if (divisor_minus)
+		divisor = -divisor;
+	dividend = load_wide(c, size);
+	minus = dividend >> (2 * size * 8 - 1) & 1;
+	if (minus)
+		dividend = -dividend;
+	if (size < 8)
+		dividend &= emu_mask(2 * size);
+	quotient = dividend / divisor;
+	remainder = dividend % divisor;
+	if (quotient > (emu_mask(size) >> 1) + (minus != divisor_minus))
+		return emu_fault(c, WALK_DE);
+	store_quotient(c, minus != divisor_minus ? -(uint64_t)quotient : quotient,
+		       minus ? -remainder : remainder, size);
 	return true;
 }
 

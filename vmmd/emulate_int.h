@@ -10,7 +10,7 @@
  *
  * An instruction works on a copy of the registers, which replaces the caller's
  * when it is complete. It resolves all its operands, with every fault that may
- * come of it, before it touches memory or MMIO.
+ * come of it, before it touches memory or MMIO; only #DE comes of what was read.
  */
 #ifndef VMMD_EMULATE_INT_H
 #define VMMD_EMULATE_INT_H
@@ -43,6 +43,7 @@ struct emu_cpu {
 typedef bool emu_fn(struct emu_cpu *c, unsigned int arg);
 
 emu_fn emu_alu2, emu_alu1, emu_shift, emu_bit, emu_scan, emu_mul, emu_imul;
+emu_fn emu_div, emu_idiv;
 emu_fn emu_cmpxchg, emu_cmpxchg_wide, emu_xadd, emu_setcc, emu_cmovcc;
 emu_fn emu_mov, emu_movsx, emu_movbe, emu_xchg, emu_push, emu_pop, emu_jump;
 emu_fn emu_touch, emu_vector;
@@ -50,7 +51,8 @@ emu_fn emu_string;
 
 enum alu { ALU_ADD, ALU_ADC, ALU_SUB, ALU_SBB, ALU_CMP, ALU_AND, ALU_OR,
 	   ALU_XOR, ALU_TEST, ALU_INC, ALU_DEC, ALU_NEG, ALU_NOT };
-enum shift { SHIFT_SHL, SHIFT_SHR, SHIFT_SAR, SHIFT_ROL, SHIFT_ROR };
+enum shift { SHIFT_SHL, SHIFT_SHR, SHIFT_SAR, SHIFT_ROL, SHIFT_ROR, SHIFT_RCL,
+	     SHIFT_RCR };
 enum bit { BIT_TEST, BIT_SET, BIT_RESET, BIT_COMPLEMENT };
 enum extend { EXTEND_ZERO, EXTEND_SIGN };
 enum jump { JUMP_ONLY, JUMP_CALL };

@@ -11,7 +11,8 @@ bool emu_fault(struct emu_cpu *c, unsigned int vector)
 {
 	c->emu->fault = (struct walk_fault){
 		.vector = vector,
-		.has_error = vector != WALK_UD && (c->emu->sregs->cr0 & 1),
+		.has_error = vector != WALK_UD && vector != WALK_DE &&
+			(c->emu->sregs->cr0 & 1),
 	};
 	c->result = EMU_FAULT;
 	return false;

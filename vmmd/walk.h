@@ -21,6 +21,7 @@ struct walk_fault {
 	uint64_t cr2;		/* of a page fault */
 };
 
+#define WALK_DE		0
 #define WALK_UD		6
 #define WALK_SS		12
 #define WALK_GP		13

@@ -15,11 +15,16 @@
 #define UNDEF_MUL	0xd4	/* SF, ZF, AF, PF */
 #define UNDEF_BT	0x894	/* all but CF and ZF */
 #define UNDEF_SCAN	0x895	/* all but ZF */
+#define UNDEF_OF	0x800
+#define UNDEF_ALL	0x8d5
+#define FORM_SIZE(bytes) ((bytes) << 12)	/* of a division */
 #define FORM_ALIGN16	0x100000
 #define FORM_ALIGN32	0x200000
 #define FORM_AVX	0x400000
 #define FORM_DF		0x800000	/* direction flag at random */
 #define FORM_NONZERO	0x1000000	/* undefined for a zero source */
+#define FORM_DIV	0x2000000	/* a dividend whose quotient fits */
+#define FORM_IDIV	0x4000000
 #define FORM_FLAGS	0xfff
 
 struct form {
@@ -107,7 +112,11 @@ FORM("popw %dx", 0) FORM("clflush (%rbx)", 0)
 	FORM(op "w %cl, (%rbx)", UNDEF_SHIFT)				\
 	FORM(op "l %cl, (%rbx)", 0x810) FORM(op "q %cl, (%rbx)", 0x810)
 SHIFT("shl", UNDEF_AF) SHIFT("shr", UNDEF_AF) SHIFT("sar", UNDEF_AF)
-SHIFT("rol", 0) SHIFT("ror", 0)
+SHIFT("rol", 0) SHIFT("ror", 0) SHIFT("rcl", 0) SHIFT("rcr", 0)
+/* through the carry flag a count may be larger than the operand */
+FORM("rclb %cl, (%rbx)", UNDEF_OF) FORM("rclw %cl, (%rbx)", UNDEF_OF)
+FORM("rcrb %cl, (%rbx)", UNDEF_OF) FORM("rcrw %cl, (%rbx)", UNDEF_OF)
+FORM("rclb $9, (%rbx)", UNDEF_OF) FORM("rcrw $18, (%rbx)", UNDEF_OF)
 
 /* bits: an offset in a register reaches outside the operand */
 #define BIT(op)								\
@@ -121,7 +130,7 @@ FORM("bsfw (%rbx), %dx", UNDEF_SCAN) FORM("bsfl (%rbx), %edx", UNDEF_SCAN | FORM
 FORM("bsfq (%rbx), %rdx", UNDEF_SCAN) FORM("bsrw (%rbx), %dx", UNDEF_SCAN)
 FORM("bsrl (%rbx), %edx", UNDEF_SCAN | FORM_NONZERO) FORM("bsrq (%rbx), %rdx", UNDEF_SCAN)
 
-/* multiplication */
+/* multiplication and division */
 FORM("mulb (%rbx)", UNDEF_MUL) FORM("mulw (%rbx)", UNDEF_MUL)
 FORM("mull (%rbx)", UNDEF_MUL) FORM("mulq (%rbx)", UNDEF_MUL)
 FORM("imulb (%rbx)", UNDEF_MUL) FORM("imulw (%rbx)", UNDEF_MUL)
@@ -131,6 +140,15 @@ FORM("imulq (%rbx), %rdx", UNDEF_MUL)
 FORM("imulw $-3, (%rbx), %dx", UNDEF_MUL)
 FORM("imull $0x12345, (%rbx), %edx", UNDEF_MUL)
 FORM("imulq $-0x12345, (%rbx), %rdx", UNDEF_MUL)
+
+FORM("divb (%rbx)", UNDEF_ALL | FORM_DIV | FORM_SIZE(1))
+FORM("divw (%rbx)", UNDEF_ALL | FORM_DIV | FORM_SIZE(2))
+FORM("divl (%rbx)", UNDEF_ALL | FORM_DIV | FORM_SIZE(4))
+FORM("divq (%rbx)", UNDEF_ALL | FORM_DIV | FORM_SIZE(8))
+FORM("idivb (%rbx)", UNDEF_ALL | FORM_IDIV | FORM_SIZE(1))
+FORM("idivw (%rbx)", UNDEF_ALL | FORM_IDIV | FORM_SIZE(2))
+FORM("idivl (%rbx)", UNDEF_ALL | FORM_IDIV | FORM_SIZE(4))
+FORM("idivq (%rbx)", UNDEF_ALL | FORM_IDIV | FORM_SIZE(8))
 
 /* compare and exchange */
 FORM("cmpxchgb %dl, (%rbx)", 0) FORM("cmpxchgw %dx, (%rbx)", 0)

@@ -326,6 +326,54 @@ static void test_alignment(void **state)
 	expect_fault(f, WALK_GP, 0, 0);
 }
 
+/* quotients at the edge and beyond; test_emulate_native has the others */
+static void test_division(void **state)
+{
+	static const struct {
+		const char *code;
+		uint64_t rdx, rax, divisor;
+		bool fits;
+	} t[] = {
+		{ "\xf6\x33", 0, 0x100, 0, false },			/* divb */
+		{ "\xf6\x33", 0, 0x1ff, 2, true },
+		{ "\xf6\x33", 0, 0x200, 2, false },
+		{ "\xf7\x33", 1, 0xffffffff, 2, true },		/* divl */
+		{ "\xf7\x33", 2, 0, 2, false },
+		{ "\x48\xf7\x33", 1, ~0ULL, 2, true },			/* divq */
+		{ "\x48\xf7\x33", 2, 0, 2, false },
+		{ "\xf6\x3b", 0, 0, 0, false },				/* idivb */
+		{ "\xf6\x3b", 0, 0xff80, 0xff, false },			/* 128 */
+		{ "\xf6\x3b", 0, 0xff00, 2, true },			/* -128 */
+		{ "\xf6\x3b", 0, 0xfefe, 2, false },			/* -129 */
+		{ "\xf6\x3b", 0, 0xfeff, 2, true },			/* -128, rest -1 */
+		{ "\xf7\x3b", 0, 0x7fffffff, 1, true },			/* idivl */
+		{ "\xf7\x3b", 0, 0x80000000, 1, false },
+		{ "\xf7\x3b", 0xffffffff, 0x80000000, 1, true },
+		{ "\x48\xf7\x3b", ~0ULL, 1ULL << 63, 1, true },		/* idivq */
+		{ "\x48\xf7\x3b", ~0ULL, 1ULL << 63, ~0ULL, false },
+		{ "\x48\xf7\x3b", 1ULL << 63, 0, ~0ULL, false },
+	};
+	struct fixture *f = *state;
+	unsigned int i;
+
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		f->answer = t[i].divisor;
+		f->e.regs.rip = CODE;
+		f->e.regs.gpr[VMM_RBX] = DEV;
+		f->e.regs.gpr[VMM_RAX] = t[i].rax;
+		f->e.regs.gpr[VMM_RDX] = t[i].rdx;
+		if (run(f, t[i].code, strlen(t[i].code)) !=
+		    (t[i].fits ? EMU_DONE : EMU_FAULT))
+			fail_msg("row %u", i);
+		if (t[i].fits)
+			continue;
+		assert_int_equal(f->e.fault.vector, WALK_DE);
+		assert_false(f->e.fault.has_error);
+		assert_int_equal(f->e.regs.rip, CODE);
+		assert_int_equal(f->e.regs.gpr[VMM_RAX], t[i].rax);
+	}
+}
+
 /* ---- strings ------------------------------------------------------------------ */
 
 /* a fault in the middle leaves what was done, and the rest to be done */
@@ -566,7 +614,7 @@ static void test_refusals(void **state)
 		{ "\x8e\x1b", 2, "mov ds" },
 		{ "\x0f\x01\x13", 3, "lgdt" },
 		{ "\xff\x2b", 2, "jmp" },		/* far */
-		{ "\xf6\x33", 2, "div" },
+		{ "\xd8\x03", 2, "fadd" },
 		{ "\x0f\x22\xd8", 3, "mov cr3" },
 		{ "\x0f\x0a", 2, "0f 0a" },		/* no instruction */
 		{ "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90",
@@ -644,7 +692,8 @@ int main(void)
 		T(test_one_access_each), T(test_rmw), T(test_crossing),
 		T(test_rom_write_dropped), T(test_cache), T(test_clears_rf),
 		T(test_page_faults), T(test_user_faults), T(test_canonical),
-		T(test_fetch_faults), T(test_alignment), T(test_rep_fault),
+		T(test_fetch_faults), T(test_alignment), T(test_division),
+		T(test_rep_fault),
 		T(test_rep_batches), T(test_rep_zero), T(test_ports),
 		T(test_ins_fault_first), T(test_source_prefix),
 		T(test_real_mode), T(test_unreal_mode), T(test_protected_mode),

@@ -236,6 +236,47 @@ static bool source_is_zero(const struct native *n)
 	return !(uint32_t)v;
 }
 
+static int64_t sign_extend(uint64_t v, unsigned int bits)
+{
+	return (int64_t)(v << (64 - bits)) >> (64 - bits);
+}
+
+/*
+ * The dividend of what a division at RBX is to give. False: by zero, which only
+ * the emulator is asked, in test_emulate.
+ */
+static bool make_dividend(const struct form *f, struct native *n)
+{
+	unsigned int bits = (f->attr >> 12 & 15) * 8;
+	uint64_t divisor = 0, mask = ~0ULL >> (64 - bits);
+	unsigned __int128 dividend;
+	int64_t d, q;
+
+	memcpy(&divisor, (void *)n->gpr[VMM_RBX], bits / 8);
+	if (!divisor)
+		return false;
+	if (f->attr & FORM_DIV) {
+		dividend = (unsigned __int128)divisor * (value() & mask) +
+			   value() % divisor;
+	} else {
+		d = sign_extend(divisor, bits);
+		q = sign_extend(value(), bits);
+		/* the remainder has the dividend's sign */
+		dividend = (__int128)d * q;
+		divisor = value() % (d < 0 ? -(uint64_t)d : (uint64_t)d);
+		dividend += q && (d < 0) != (q < 0) ?
+			    -(__int128)divisor : (__int128)divisor;
+	}
+	if (bits == 8) {
+		memcpy(&n->gpr[VMM_RAX], &dividend, 2);
+		return true;
+	}
+	n->gpr[VMM_RAX] = (n->gpr[VMM_RAX] & ~mask) | ((uint64_t)dividend & mask);
+	n->gpr[VMM_RDX] = (n->gpr[VMM_RDX] & ~mask) |
+			  ((uint64_t)(dividend >> bits) & mask);
+	return true;
+}
+
 static void run_form(const struct form *f)
 {
 	struct native n;
@@ -249,6 +290,8 @@ static void run_form(const struct form *f)
 	make_memory();
 	make_registers(f, &n);
 	if (f->attr & FORM_NONZERO && source_is_zero(&n))
+		return;
+	if (f->attr & (FORM_DIV | FORM_IDIV) && !make_dividend(f, &n))
 		return;
 	memcpy(e.regs.gpr, n.gpr, sizeof(n.gpr));
 	e.regs.rflags = n.rflags;
