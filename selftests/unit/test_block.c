@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -677,21 +678,176 @@ static int full_child(void)
 	return full == -ENOSPC && !again ? 0 : 4;
 }
 
-static void test_full_host(void **state)
+static bool is_done(struct disk *d, struct answer *a)
+{
+	bool done;
+
+	pthread_mutex_lock(&d->lock);
+	done = a->done;
+	pthread_mutex_unlock(&d->lock);
+	return done;
+}
+
+static bool done_within(struct disk *d, struct answer *a, unsigned int ms)
+{
+	while (!is_done(d, a) && ms--)
+		usleep(1000);
+	return is_done(d, a);
+}
+
+static void submit_one(struct disk *d, struct answer *a, enum block_op op,
+		       uint64_t offset, struct iovec *iov)
+{
+	pthread_mutex_lock(&d->lock);
+	submit(d, a, op, offset, iov->iov_len, iov, 1);
+	pthread_mutex_unlock(&d->lock);
+}
+
+static int fill_host(uint64_t bytes)
+{
+	char name[160];
+	int fd, ret;
+
+	snprintf(name, sizeof(name), "%s/filler", dir);
+	fd = open(name, O_CREAT | O_RDWR, 0600);
+	ret = bytes ? posix_fallocate(fd, 0, bytes) : ftruncate(fd, 0);
+	close(fd);
+	return ret;
+}
+
+/* lines on the standard error that a file took the place of */
+static unsigned int lines_said(int fd, const char *words)
+{
+	static char text[65536];
+	unsigned int n = 0;
+	char *at = text;
+	ssize_t len = pread(fd, text, sizeof(text) - 1, 0);
+
+	text[len > 0 ? len : 0] = 0;
+	while ((at = strstr(at, words))) {
+		at++;
+		n++;
+	}
+	return n;
+}
+
+/* writes wait for room, reads do not; said once; then all is as written */
+static int waits_for_room(enum engine e)
+{
+	static uint8_t data[3][MIB] __attribute__((aligned(4096)));
+	static uint8_t back[MIB] __attribute__((aligned(4096)));
+	struct iovec iov[3], read = { back, MIB };
+	int said = memfd_create("stderr", 0);
+	struct answer a[3], r;
+	pthread_t loop;
+	struct disk *d;
+	unsigned int i;
+
+	make_file("", 0, DISK);
+	d = open_on(e, &plain);
+	if (!d)
+		return 0;
+	if (fill_host(7 * MIB / 2) || dup2(said, 2) < 0)
+		return 10;
+	pthread_create(&loop, NULL, run_loop, d);
+	for (i = 0; i < 3; i++) {
+		memset(data[i], i + 1, MIB);
+		iov[i] = (struct iovec){ data[i], MIB };
+		/* at odd sectors: O_DIRECT has to read around them */
+		submit_one(d, &a[i], BLOCK_WRITE, i * MIB + 512, &iov[i]);
+	}
+	if (done_within(d, &a[2], 1500) || is_done(d, &a[1]))
+		return 11;
+	submit_one(d, &r, BLOCK_READ, 3 * MIB, &read);
+	if (!done_within(d, &r, 1000) || r.result)
+		return 12;
+	if (lines_said(said, "until there is room") != 1 || fill_host(0))
+		return 13;
+	for (i = 0; i < 3; i++)
+		if (!done_within(d, &a[i], 5000) || a[i].result)
+			return 14;
+	if (lines_said(said, "room again") != 1 || lines_said(said, "\n") != 2)
+		return 15;
+	loop_stop(d->loop, 0);
+	pthread_join(loop, NULL);
+	for (i = 0; i < 3; i++)
+		if (one(d, BLOCK_READ, i * MIB + 512, back, MIB) ||
+		    memcmp(back, data[i], MIB))
+			return 16;
+	disk_close(d);
+	close(said);
+	return 0;
+}
+
+/* a guest that is reset, or ends, does not wait for the host's room */
+static int drains_without_room(void)
+{
+	static uint8_t data[MIB];
+	struct iovec iov = { data, MIB };
+	struct answer a;
+	pthread_t loop;
+	struct disk *d;
+
+	make_file("", 0, DISK);
+	d = open_on(URING, &plain);
+	if (fill_host(7 * MIB / 2))
+		return 20;
+	pthread_create(&loop, NULL, run_loop, d);
+	submit_one(d, &a, BLOCK_WRITE, 0, &iov);
+	if (done_within(d, &a, 200))
+		return 21;
+	pthread_mutex_lock(&d->lock);
+	block_drain(d->b);
+	pthread_mutex_unlock(&d->lock);
+	if (!is_done(d, &a) || a.result != -ENOSPC)
+		return 22;
+	loop_stop(d->loop, 0);
+	pthread_join(loop, NULL);
+	disk_close(d);
+	return 0;
+}
+
+static int wait_child(void)
+{
+	enum engine e;
+	int ret = 0;
+
+	if (unshare(CLONE_NEWNS) < 0 ||
+	    mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("none", dir, "tmpfs", 0, "size=4m") < 0)
+		return 77;
+	snprintf(path, sizeof(path), "%s/full", dir);
+	for (e = URING; e <= DIRECT && !ret; e++)
+		ret = waits_for_room(e);
+	return ret ? ret : drains_without_room();
+}
+
+static void in_child(int (*fn)(void))
 {
 	int status;
 	pid_t pid;
 
-	(void)state;
 	fflush(NULL);
 	pid = fork();
 	if (!pid)
-		_exit(full_child());
+		_exit(fn());
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_true(WIFEXITED(status));
 	if (WEXITSTATUS(status) == 77)
 		skip();
 	assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+static void test_full_host(void **state)
+{
+	(void)state;
+	in_child(full_child);
+}
+
+static void test_wait_for_room(void **state)
+{
+	(void)state;
+	in_child(wait_child);
 }
 
 static int group_setup(void **state)
@@ -733,6 +889,7 @@ int main(void)
 		cmocka_unit_test(test_threads),
 		cmocka_unit_test(test_close_in_flight),
 		cmocka_unit_test(test_full_host),
+		cmocka_unit_test(test_wait_for_room),
 	};
 
 	return cmocka_run_group_tests_name("block", tests, group_setup,

@@ -5,6 +5,10 @@
  * refuse go through a bounce buffer, and ranges that the host cannot zero are
  * written with zeroes.
  *
+ * A host that is full stops nobody but the writes it has no room for: they are
+ * tried again every second, as a guest does worse with an I/O error than with a
+ * slow disk. A flush is not: what it failed to write may be gone.
+ *
  * Order: a flush is an fdatasync that starts after it was submitted, so it
  * covers every write that was completed before. Nothing else is ordered, as
  * with a real disk.
@@ -22,9 +26,11 @@
 
 #include "block/block_priv.h"
 #include "iov.h"
+#include "loop.h"
 
 #define BOUNCE_MAX	(128 * 1024U)	/* times BLOCK_DEPTH: the most we hold */
 #define RETRIES_MAX	100
+#define ROOM_NS		1000000000ULL	/* from one try for room to the next */
 
 /* what a request is doing */
 enum stage {
@@ -65,6 +71,9 @@ static bool is_write(const struct block_req *req)
 
 static void finish(struct block *b, struct block_req *req, int result)
 {
+	if (req->stalled && !--b->nstalled && !result)
+		fprintf(stderr, "vmmd: disk %s: there is room again, and all writes that waited for it are done\n",
+			b->path);
 	free(req->bounce);
 	req->bounce = NULL;
 	b->in_flight--;
@@ -288,6 +297,48 @@ static void block_start(struct block *b, struct block_req *req)
 	issue(b, req);
 }
 
+/* ---- no room on the host -------------------------------------------------- */
+
+static bool no_room(const struct block *b, const struct block_req *req, int res)
+{
+	return (res == -ENOSPC || res == -EDQUOT) && is_write(req) && !b->draining;
+}
+
+static void stall(struct block *b, struct block_req *req, int res)
+{
+	if (!b->nstalled)
+		fprintf(stderr, "vmmd: disk %s: %s: the guest's writes wait until there is room on the host's file system\n",
+			b->path, strerror(-res));
+	b->nstalled += !req->stalled;
+	req->stalled = true;
+	req->res = 0;
+	free(req->bounce);	/* others may write around it meanwhile */
+	req->bounce = NULL;
+	b->in_flight--;
+	b->exclusive = false;
+	block_list_add(&b->stalled, req);
+	loop_timer_arm(b->room, loop_now() + ROOM_NS);
+}
+
+/* they begin again where they stopped */
+static void unstall(struct block *b)
+{
+	struct block_req *req;
+
+	while ((req = block_list_take(&b->stalled)))
+		block_list_add(&b->waiting, req);
+}
+
+static void room_timer(void *owner)
+{
+	struct block *b = owner;
+
+	unstall(b);
+	block_plug(b);
+	block_pump(b);
+	block_unplug(b);
+}
+
 /* ---- results -------------------------------------------------------------- */
 
 static void moved(struct block *b, struct block_req *req, uint64_t n)
@@ -360,6 +411,8 @@ void block_step_done(struct block *b, struct block_req *req, int res)
 
 	if (transient(res) && req->retries++ < RETRIES_MAX)
 		issue(b, req);
+	else if (no_room(b, req, res))
+		stall(b, req, res);
 	else if (res < 0 && range)
 		fallocate_failed(b, req, res);
 	else if (res < 0)
@@ -404,6 +457,7 @@ void block_submit(struct block *b, struct block_req *req)
 	req->bounce = NULL;
 	req->stage = STAGE_PLAIN;
 	req->retries = 0;
+	req->stalled = false;
 	req->res = check(b, req);
 	block_list_add(&b->waiting, req);
 	block_pump(b);
@@ -423,8 +477,12 @@ void block_unplug(struct block *b)
 
 void block_drain(struct block *b)
 {
+	b->draining++;
+	unstall(b);
+	block_pump(b);
 	while (b->in_flight || b->waiting.head)
 		engine_wait(b);
+	b->draining--;
 }
 
 const char *block_path(const struct block *b)
@@ -458,6 +516,8 @@ void block_close(struct block *b)
 		return;
 	block_drain(b);
 	engine_stop(b);
+	if (b->room)
+		loop_timer_free(b->room);
 	if (b->fd >= 0)
 		close(b->fd);
 	free(b->path);
@@ -482,7 +542,8 @@ struct block *block_open(const char *path, const struct block_opts *opts,
 	}
 	if (block_probe(b, path, opts, err, errlen))
 		goto fail;
-	if (engine_start(b)) {
+	b->room = loop_timer_new(b->loop, room_timer, b);
+	if (!b->room || engine_start(b)) {
 		snprintf(err, errlen, "disk %s: no memory for its queue", path);
 		goto fail;
 	}

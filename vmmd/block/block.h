@@ -29,7 +29,11 @@ struct block_req {
 	struct iovec *iov;	/* read, write: sums to len; consumed */
 	unsigned int niov;
 	bool may_unmap;		/* write zeroes: the range may be deallocated */
-	/* result: 0, or -errno. Short transfers are continued or -EIO. */
+	/*
+	 * Result: 0, or -errno. Short transfers are continued or -EIO. Writes
+	 * that the host has no room for wait until there is; block_drain and
+	 * block_close do not wait for room: -ENOSPC or -EDQUOT.
+	 */
 	void (*done)(struct block_req *req, int result);
 	void *owner;
 	/* block.c's own */
@@ -39,6 +43,7 @@ struct block_req {
 	uint32_t bounce_len;
 	uint8_t stage;
 	uint8_t retries;
+	bool stalled;		/* the host had no room for it */
 	int res;
 	struct block_req *next;
 };

@@ -40,6 +40,10 @@ struct block {
 	unsigned int in_flight;
 	bool exclusive;			/* one that must be alone is running */
 	bool no_zero_range;		/* the host said so */
+	struct block_list stalled;	/* wait for room on the host */
+	unsigned int nstalled;		/* have waited for it, and are not done */
+	unsigned int draining;		/* nothing may wait for room */
+	struct loop_timer *room;	/* stalled requests are tried again */
 
 	/* engine.c */
 	struct loop *loop;
