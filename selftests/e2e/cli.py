@@ -8,15 +8,19 @@ Runs vmmd (from PATH) as a user would, with the bench guest as firmware where
 a guest is wanted. Prints TAP; exits 0 if nothing failed.
 """
 import argparse
+import ctypes
 import os
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
 
 # firmware that ends by itself: prints its figures and powers off
 ROM = "build/guests/bench.rom"
+# a first sector that copies sector 1 to sector 2, prints the memory map and powers off
+MBR = "build/guests/mbr.bin"
 # firmware that never ends: JMP to itself at the reset vector
 SPIN = b"\x90" * 0xfff0 + b"\xeb\xfe" + b"\x90" * 14
 # firmware that triple-faults: LIDT of an empty table, then INT3
@@ -57,10 +61,10 @@ class Bench:
             f.write(data)
         return path
 
-    def start(self, *args, disk=None):
+    def start(self, *args, disk=None, before=None):
         return subprocess.Popen(["vmmd", "run", disk or self.disk, "--net", "none", *args],
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                                stderr=subprocess.PIPE)
+                                stderr=subprocess.PIPE, preexec_fn=before)
 
     def running(self, *args):
         """Started, and the guest runs: SIGUSR1's report says so."""
@@ -75,9 +79,9 @@ class Bench:
                 report = os.read(vm.stderr.fileno(), 65536)
         return vm
 
-    def run(self, *args, disk=None):
+    def run(self, *args, disk=None, before=None):
         """Exit status, stdout and stderr."""
-        vm = self.start(*args, disk=disk)
+        vm = self.start(*args, disk=disk, before=before)
         try:
             out, err = vm.communicate(timeout=TIMEOUT)
         except subprocess.TimeoutExpired:
@@ -183,6 +187,63 @@ def forced_after_grace(b):
     want(vm.returncode == 4, "exit status %d, wanted 4" % vm.returncode)
 
 
+def boots(b, *args, work=None, before=None):
+    """The BIOS boots MBR, whose copy arrives on the disk; stderr and the memory map."""
+    data = os.urandom(512)
+    with open(MBR, "rb") as f:
+        disk = os.path.join(work or b.work, "mbr.img")
+        with open(disk, "wb") as d:
+            d.write(f.read() + data + bytes(1048576 - 1024))
+    try:
+        status, out, err = b.run(*args, disk=disk, before=before)
+        want(status == 0 and out.endswith(b"ok\n"), "exit status %d, printed %r: %s"
+             % (status, out[-200:], err))
+        with open(disk, "rb") as d:
+            d.seek(1024)
+            want(d.read(512) == data, "sector 2 is not what the guest wrote")
+    finally:
+        os.remove(disk)
+    return err, [tuple(int(n, 16) for n in line.split())
+                 for line in out.decode().split("\n") if line.count(" ") == 2]
+
+
+def boots_direct(b):
+    # not every file system can: the lab's $OUT does
+    boots(b, "--direct", work=os.environ.get("OUT"))
+
+
+def forbid_io_uring():
+    """As a container's seccomp filter does it."""
+    code = [(0x20, 0, 0, 0), (0x15, 0, 1, 425),         # io_uring_setup
+            (0x06, 0, 0, 0x00050001), (0x06, 0, 0, 0x7fff0000)]     # EPERM, allow
+    program = b"".join(struct.pack("HBBI", *insn) for insn in code)
+    buffer = ctypes.create_string_buffer(program)
+    filter_ = struct.pack("HxxxxxxQ", len(code), ctypes.addressof(buffer))
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(38, 1, 0, 0, 0) or libc.prctl(22, 2, filter_, 0, 0):
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def boots_without_io_uring(b):
+    err = boots(b, before=forbid_io_uring)[0]
+    want("io_uring" in err, "nothing said of io_uring: %r" % err)
+
+
+def many_cpus(b):
+    boots(b, "--cpus", "4")
+
+
+def memory_map(b):
+    """RAM below the hole for PCI and above 4 GiB, and all of it."""
+    hole, top, size = 0xc0000000, 1 << 32, 4608 << 20
+    ram = [(base, base + length) for base, length, kind in
+           boots(b, "--memory", "4608M")[1] if kind == 1]
+    want((top, top + size - hole) in ram, "no RAM from 4 GiB on: %r" % ram)
+    want(all(end <= hole or base >= top for base, end in ram), "RAM in the hole: %r" % ram)
+    lost = size - sum(end - base for base, end in ram)
+    want(0 <= lost < 2 << 20, "%d bytes of RAM are not in the map: %r" % (lost, ram))
+
+
 TESTS = [
     ("a disk that cannot be used is refused by name", bad_disks),
     ("a bad option is refused by name", bad_options),
@@ -191,6 +252,10 @@ TESTS = [
     ("a disk in use is refused, and free after kill -9", disk_locked),
     ("a guest that powers off ends vmmd with status 0", powers_off),
     ("a spinning guest leaves room for another", two_at_once),
+    ("a disk boots with O_DIRECT", boots_direct),
+    ("a disk boots where io_uring is forbidden", boots_without_io_uring),
+    ("a machine of four CPUs boots", many_cpus),
+    ("more than 3 GiB of memory go around the hole for PCI", memory_map),
     ("a triple fault ends with a report and status 3", crash_exits),
     ("a guest that ignores SIGTERM is forced off with status 4", forced_after_grace),
 ]
