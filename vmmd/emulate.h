@@ -39,7 +39,8 @@ void emu_cache_free(struct emu_cache *cache);
 
 enum emu_result {
 	EMU_DONE,		/* executed; regs are those after it */
-	EMU_AGAIN,		/* a batch of a rep is done; regs->rip stays */
+	EMU_AGAIN,		/* a batch of a rep is done, or the guest is to try
+				 * again by itself; regs->rip stays */
 	EMU_FAULT,		/* inject `fault`; regs as far as a rep came */
 	EMU_UNSUPPORTED,	/* `why` names the instruction; regs as before */
 };
@@ -52,6 +53,12 @@ struct emu {
 	void *owner;
 	unsigned int phys_bits;
 	const struct vmm_sregs *sregs;	/* a copy: not the run page itself */
+	/*
+	 * The string port I/O that the CPU left the guest for, NULL if it was
+	 * something else. INS and OUTS do no other: it was the CPU that asked
+	 * IOPL and the TSS, and the code may have been changed since.
+	 */
+	const struct vmm_exit_io *io;
 	/* in and out */
 	struct vmm_regs regs;
 	/* out */

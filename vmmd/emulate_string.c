@@ -53,6 +53,17 @@ static bool destination(struct emu_cpu *c, unsigned int size,
 		      emu_mask(c->insn->address_width / 8), size, access, ref);
 }
 
+/* is it what the CPU has allowed */
+static bool io_allowed(const struct emu_cpu *c, unsigned int kind,
+		       unsigned int size)
+{
+	const struct vmm_exit_io *io = c->emu->io;
+
+	return io && io->string && io->size == size &&
+	       io->port == (uint16_t)c->r.gpr[VMM_RDX] &&
+	       !io->in == (kind == STRING_OUTS);
+}
+
 static uint64_t port_in(struct emu_cpu *c, unsigned int size)
 {
 	return c->emu->ops->pio_read(c->emu->owner, c->r.gpr[VMM_RDX], size);
@@ -127,6 +138,11 @@ bool emu_string(struct emu_cpu *c, unsigned int arg)
 	if (c->insn->meta.category != ZYDIS_CATEGORY_STRINGOP &&
 	    c->insn->meta.category != ZYDIS_CATEGORY_IOSTRINGOP)
 		return emu_vector(c, VECTOR_ANY);	/* SSE's MOVSD */
+	if ((kind == STRING_INS || kind == STRING_OUTS) &&
+	    !io_allowed(c, kind, size)) {
+		c->result = EMU_AGAIN;
+		return false;
+	}
 	if (rep && !(c->r.gpr[RCX] & emu_mask(c->insn->address_width / 8)))
 		return true;
 	for (n = 0; n < BATCH; n++) {

@@ -117,7 +117,8 @@ static int vcpu_inject(struct vcpu *v, const struct walk_fault *f)
 	return api_inject(&v->api, &inj);
 }
 
-static void vcpu_emulate(struct vcpu *v)
+/* io: what the exit says of string port I/O, or NULL */
+static void vcpu_emulate(struct vcpu *v, const struct vmm_exit_io *io)
 {
 	struct vmm_run *run = v->api.run;
 	struct vmm_sregs sregs = run->sregs;
@@ -128,6 +129,7 @@ static void vcpu_emulate(struct vcpu *v)
 		.owner = v,
 		.phys_bits = v->vm->phys_bits,
 		.sregs = &sregs,
+		.io = io,
 		.regs = run->regs,
 	};
 	int ret = 0;
@@ -164,7 +166,7 @@ static void exit_io(struct vcpu *v)
 	struct vmm_exit_io *io = &run->exit.io;
 
 	if (io->string) {
-		vcpu_emulate(v);
+		vcpu_emulate(v, io);
 		return;
 	}
 	if (io->in)
@@ -182,7 +184,7 @@ static void exit_mmio(struct vcpu *v)
 		/* no instruction did that, and there is nothing to execute */
 		vcpu_report(v, "the delivery of an interrupt or exception touched an address where no memory is");
 	} else {
-		vcpu_emulate(v);
+		vcpu_emulate(v, NULL);
 		return;
 	}
 	vm_crashed(v->vm, VM_EXIT_CRASHED);

@@ -432,8 +432,10 @@ static void test_rep_zero(void **state)
 
 static void test_ports(void **state)
 {
+	struct vmm_exit_io io = { .port = 0x3f8, .size = 2, .in = 1, .string = 1 };
 	struct fixture *f = *state;
 
+	f->e.io = &io;
 	f->e.regs.gpr[VMM_RDX] = 0xffff03f8;	/* DX only */
 	f->e.regs.gpr[VMM_RCX] = 3;
 	f->e.regs.gpr[VMM_RDI] = DATA;
@@ -447,6 +449,8 @@ static void test_ports(void **state)
 	f->e.regs.gpr[VMM_RCX] = 2;
 	f->e.regs.gpr[VMM_RSI] = DATA + 4;
 	f->e.regs.rflags |= 0x400;
+	io.in = 0;
+	io.size = 4;
 	assert_int_equal(RUN(f, "\xf3\x6f"), EMU_DONE);		/* rep outsl */
 	assert_int_equal(f->n, 2);
 	expect_access(f, 0, true, 0x3f8, 4, 0x778a);
@@ -454,11 +458,43 @@ static void test_ports(void **state)
 	assert_int_equal(f->e.regs.gpr[VMM_RSI], DATA - 4);
 }
 
+/*
+ * Code that another vCPU has changed since the exit: the CPU has allowed
+ * something else, and is to be asked again.
+ */
+static void test_ports_not_allowed(void **state)
+{
+	static const struct vmm_exit_io t[] = {
+		{ .port = 0x3f8, .size = 1, .in = 0, .string = 1 },
+		{ .port = 0x3f8, .size = 2, .in = 1, .string = 1 },
+		{ .port = 0x3f9, .size = 1, .in = 1, .string = 1 },
+		{ .port = 0x3f8, .size = 1, .in = 1, .string = 0 },
+	};
+	struct fixture *f = *state;
+	struct vmm_regs before;
+	unsigned int i;
+
+	f->e.regs.gpr[VMM_RDX] = 0x3f8;
+	f->e.regs.gpr[VMM_RCX] = 3;
+	f->e.regs.gpr[VMM_RDI] = DATA;
+	f->e.regs.gpr[VMM_RSI] = DATA;
+	before = f->e.regs;
+	assert_int_equal(RUN(f, "\x6e"), EMU_AGAIN);		/* outsb, from MMIO */
+	for (i = 0; i < sizeof(t) / sizeof(t[0]); i++) {
+		f->e.io = &t[i];
+		assert_int_equal(RUN(f, "\xf3\x6c"), EMU_AGAIN);	/* rep insb */
+	}
+	assert_int_equal(f->n, 0);
+	assert_memory_equal(&f->e.regs, &before, sizeof(before));
+}
+
 /* INS: a fault of the destination comes before the port is read */
 static void test_ins_fault_first(void **state)
 {
+	const struct vmm_exit_io io = { .size = 1, .in = 1, .string = 1 };
 	struct fixture *f = *state;
 
+	f->e.io = &io;
 	f->e.regs.gpr[VMM_RDI] = DEV + PAGE;
 	assert_int_equal(RUN(f, "\x6c"), EMU_FAULT);
 	expect_fault(f, WALK_PF, 3, DEV + PAGE);
@@ -497,6 +533,7 @@ static void real_mode(struct fixture *f)
 
 static void test_real_mode(void **state)
 {
+	const struct vmm_exit_io io = { .port = 0x1f0, .size = 1, .in = 1, .string = 1 };
 	struct fixture *f = *state;
 
 	real_mode(f);
@@ -521,6 +558,7 @@ static void test_real_mode(void **state)
 	assert_int_equal(f->e.fault.vector, WALK_SS);
 
 	/* rep insb to ES:DI, which stay 16 bits wide */
+	f->e.io = &io;
 	f->e.regs.gpr[VMM_RDX] = 0x1f0;
 	f->e.regs.gpr[VMM_RCX] = 0xffff0002;
 	f->e.regs.gpr[VMM_RDI] = 0xffff0100;
@@ -642,10 +680,12 @@ static void test_random_code(void **state)
 {
 	struct fixture *f = *state;
 	const struct vmm_sregs sregs = f->g.sregs;
+	struct vmm_exit_io io = { .string = 1 };
 	uint8_t code[16];
 	unsigned int i, j;
 
 	srandom(1);
+	f->e.io = &io;
 	for (i = 0; i < 60000; i++) {
 		f->g.sregs = sregs;
 		if (i % 3)
@@ -660,6 +700,9 @@ static void test_random_code(void **state)
 					   random() % PAGE;
 		}
 		f->e.regs.gpr[VMM_RCX] = random() % 64;
+		io.port = f->e.regs.gpr[VMM_RDX];
+		io.size = 1 << random() % 3;
+		io.in = random() & 1;
 		f->e.regs.rip = i % 3 ? 0 : CODE;
 		f->e.regs.rflags = 2;
 		f->n = 0;
@@ -694,7 +737,7 @@ int main(void)
 		T(test_page_faults), T(test_user_faults), T(test_canonical),
 		T(test_fetch_faults), T(test_alignment), T(test_division),
 		T(test_rep_fault),
-		T(test_rep_batches), T(test_rep_zero), T(test_ports),
+		T(test_rep_batches), T(test_rep_zero), T(test_ports), T(test_ports_not_allowed),
 		T(test_ins_fault_first), T(test_source_prefix),
 		T(test_real_mode), T(test_unreal_mode), T(test_protected_mode),
 		T(test_call_and_jump), T(test_refusals), T(test_random_code),
