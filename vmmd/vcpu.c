@@ -101,7 +101,7 @@ static const struct emu_ops vcpu_emu_ops = {
 	.vec_set	= op_vec_set,
 };
 
-static int vcpu_inject(struct vcpu *v, const struct walk_fault *f)
+static void vcpu_inject(struct vcpu *v, const struct walk_fault *f)
 {
 	struct vmm_inject inj = {
 		.type = VMM_EVENT_EXCEPTION,
@@ -109,12 +109,43 @@ static int vcpu_inject(struct vcpu *v, const struct walk_fault *f)
 		.has_error = f->has_error,
 		.error = f->error,
 	};
+	int ret;
 
 	if (f->vector == WALK_PF) {
 		v->api.run->sregs.cr2 = f->cr2;
 		v->api.run->set |= VMM_STATE_SREGS;
 	}
-	return api_inject(&v->api, &inj);
+	ret = api_inject(&v->api, &inj);
+	if (ret) {
+		vcpu_report(v, "an exception could not be injected: %s",
+			    strerror(-ret));
+		vm_crashed(v->vm, VM_EXIT_ERROR);
+	}
+}
+
+/*
+ * What the instruction at CS:RIP wants cannot be done. There is no way on for
+ * the guest; but a user of it, who may have been given device memory, must not
+ * be able to end it, and gets #UD. That is told once.
+ */
+static void vcpu_cannot(struct vcpu *v, const char *what, const char *detail)
+{
+	const struct walk_fault ud = { .vector = WALK_UD };
+	struct vmm_sregs sregs = v->api.run->sregs;
+	const struct walk w = {
+		.sregs = &sregs,
+		.rflags = v->api.run->regs.rflags,
+	};
+	bool user = walk_cpl(&w) == 3;
+
+	if (!user || !v->told_user)
+		vcpu_report(v, "%s%s%s", what, detail,
+			    user ? "; the guest's user gets #UD" : "");
+	v->told_user |= user;
+	if (user)
+		vcpu_inject(v, &ud);
+	else
+		vm_crashed(v->vm, VM_EXIT_CRASHED);
 }
 
 /* io: what the exit says of string port I/O, or NULL */
@@ -132,7 +163,6 @@ static void vcpu_emulate(struct vcpu *v, const struct vmm_exit_io *io)
 		.io = io,
 		.regs = run->regs,
 	};
-	int ret = 0;
 
 	switch (emu_run(&emu)) {
 	case EMU_DONE:
@@ -142,20 +172,14 @@ static void vcpu_emulate(struct vcpu *v, const struct vmm_exit_io *io)
 	case EMU_AGAIN:
 		break;
 	case EMU_FAULT:
-		ret = vcpu_inject(v, &emu.fault);
+		vcpu_inject(v, &emu.fault);
 		break;
 	case EMU_UNSUPPORTED:
-		vcpu_report(v, "cannot emulate: %s", emu.why);
-		vm_crashed(v->vm, VM_EXIT_CRASHED);
+		vcpu_cannot(v, "cannot emulate: ", emu.why);
 		return;
 	}
 	run->regs = emu.regs;
 	run->set |= VMM_STATE_REGS;
-	if (ret) {
-		vcpu_report(v, "an exception could not be injected: %s",
-			    strerror(-ret));
-		vm_crashed(v->vm, VM_EXIT_ERROR);
-	}
 }
 
 /* ---- exits ---------------------------------------------------------------- */
@@ -178,16 +202,15 @@ static void exit_io(struct vcpu *v)
 
 static void exit_mmio(struct vcpu *v)
 {
-	if (v->api.run->exit.mmio.access & VMM_ACCESS_FETCH) {
-		vcpu_report(v, "jumped to an address where no memory is");
-	} else if (v->api.run->events.type != VMM_EVENT_NONE) {
+	if (v->api.run->events.type != VMM_EVENT_NONE) {
 		/* no instruction did that, and there is nothing to execute */
 		vcpu_report(v, "the delivery of an interrupt or exception touched an address where no memory is");
+		vm_crashed(v->vm, VM_EXIT_CRASHED);
+	} else if (v->api.run->exit.mmio.access & VMM_ACCESS_FETCH) {
+		vcpu_cannot(v, "jumped to an address where no memory is", "");
 	} else {
 		vcpu_emulate(v, NULL);
-		return;
 	}
-	vm_crashed(v->vm, VM_EXIT_CRASHED);
 }
 
 static void vcpu_exit(struct vcpu *v)

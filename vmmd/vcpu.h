@@ -38,6 +38,7 @@ struct vcpu {
 	atomic_bool pic_hint;		/* the PIC may have something */
 	struct emu_cache *decoded;	/* own thread; NULL: goes without */
 	bool window;			/* own thread: ExtINT can be taken now */
+	bool told_user;			/* own thread: of a user's #UD */
 	struct vmm_state initial;	/* as the module made it */
 	struct vmm_state scratch;	/* own thread */
 };

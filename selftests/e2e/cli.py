@@ -21,6 +21,8 @@ import time
 ROM = "build/guests/bench.rom"
 # a first sector that copies sector 1 to sector 2, prints the memory map and powers off
 MBR = "build/guests/mbr.bin"
+# firmware whose user does what vmmd cannot emulate: prints vectors and powers off
+USERDEV = "build/guests/userdev.rom"
 # firmware that never ends: JMP to itself at the reset vector
 SPIN = b"\x90" * 0xfff0 + b"\xeb\xfe" + b"\x90" * 14
 # firmware that triple-faults: LIDT of an empty table, then INT3
@@ -169,6 +171,13 @@ def two_at_once(b):
     want(status == 0 and alive, "a spinning guest and another one do not go together")
 
 
+def user_gets_ud(b):
+    """A user of the guest with device memory is no danger to the guest."""
+    status, out, err = b.run("--firmware", USERDEV)
+    want(status == 0 and out == b"0\n6\n6\n", "exit status %d, printed %r: %s" % (status, out, err))
+    want(err.count("vCPU 0: ") == 1 and "fxsave" in err, "wanted one report, found %s" % err)
+
+
 def crash_exits(b):
     status, _, err = b.run("--firmware", b.crash, "--on-crash", "exit")
     want(status == 3, "exit status %d: %s" % (status, err))
@@ -256,6 +265,7 @@ TESTS = [
     ("a disk boots where io_uring is forbidden", boots_without_io_uring),
     ("a machine of four CPUs boots", many_cpus),
     ("more than 3 GiB of memory go around the hole for PCI", memory_map),
+    ("a user of the guest gets #UD for what vmmd cannot do", user_gets_ud),
     ("a triple fault ends with a report and status 3", crash_exits),
     ("a guest that ignores SIGTERM is forced off with status 4", forced_after_grace),
 ]
