@@ -7,7 +7,6 @@
  */
 #include <linux/ktime.h>
 #include <linux/math64.h>
-#include <asm/msr.h>
 #include <asm/pvclock-abi.h>
 #include <asm/tsc.h>
 
@@ -43,7 +42,7 @@ static u64 tsc_to_ns(u64 ticks)
 
 u64 vmm_guest_tsc(struct vmm_vcpu *vcpu)
 {
-	return rdtsc() + vcpu->tsc_offset;
+	return vmm_host_tsc() + vcpu->tsc_offset;
 }
 
 u64 vmm_clock_ns(struct vmm_vm *vm)
@@ -51,7 +50,7 @@ u64 vmm_clock_ns(struct vmm_vm *vm)
 	u64 ns;
 
 	mutex_lock(&vm->lock);
-	ns = vm->clock_ns + tsc_to_ns(rdtsc() - vm->clock_tsc);
+	ns = vm->clock_ns + tsc_to_ns(vmm_host_tsc() - vm->clock_tsc);
 	mutex_unlock(&vm->lock);
 	return ns;
 }
@@ -62,7 +61,7 @@ void vmm_clock_set(struct vmm_vm *vm, u64 ns)
 
 	mutex_lock(&vm->lock);
 	vm->clock_ns = ns;
-	vm->clock_tsc = rdtsc();
+	vm->clock_tsc = vmm_host_tsc();
 	mutex_unlock(&vm->lock);
 	for (i = 0; i < VMM_MAX_VCPUS; i++) {
 		struct vmm_vcpu *vcpu = vmm_vm_vcpu(vm, i);

@@ -9,6 +9,7 @@
 
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
+#include <linux/syscore_ops.h>
 
 #ifdef HAVE_FOLL_INTERRUPTIBLE
 #define VMM_FOLL_INTERRUPTIBLE	FOLL_INTERRUPTIBLE
@@ -30,6 +31,20 @@ static inline void hrtimer_setup(struct hrtimer *timer,
 	hrtimer_init(timer, clock, mode);
 	timer->function = function;
 }
+#endif
+
+/* callbacks are functions of (VMM_SYSCORE_ARG); VMM_SYSCORE defines the object */
+#ifdef HAVE_REGISTER_SYSCORE
+#define VMM_SYSCORE_ARG		void *data
+#define VMM_SYSCORE(name, ...)						\
+	static const struct syscore_ops name##_ops = { __VA_ARGS__ };	\
+	static struct syscore name = { .ops = &name##_ops }
+#else
+#define VMM_SYSCORE_ARG		void
+#define VMM_SYSCORE(name, ...)						\
+	static struct syscore_ops name = { __VA_ARGS__ }
+#define register_syscore	register_syscore_ops
+#define unregister_syscore	unregister_syscore_ops
 #endif
 
 #endif /* VMM_COMPAT_H */

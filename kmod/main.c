@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The module: picks the vendor, switches it on on every CPU, /dev/vmm. */
+/* The module: picks the vendor, has it switched on on every CPU, /dev/vmm. */
 #define pr_fmt(fmt) "vmm: " fmt
 
-#include <linux/cpu.h>
-#include <linux/cpuhotplug.h>
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
 #include <linux/module.h>
@@ -14,18 +12,6 @@
 #include "vmm.h"
 
 const struct vmm_ops *vmm_ops;
-static int vmm_cpuhp;
-
-static int vmm_cpu_online(unsigned int cpu)
-{
-	return vmm_ops->cpu_enable();
-}
-
-static int vmm_cpu_offline(unsigned int cpu)
-{
-	vmm_ops->cpu_disable();
-	return 0;
-}
 
 static long get_info(void __user *arg)
 {
@@ -122,21 +108,19 @@ static int __init vmm_init(void)
 	r = vmm_ops->setup();
 	if (r)
 		return r;
-	r = cpuhp_setup_state(CPUHP_AP_ONLINE_DYN, "vmm:online", vmm_cpu_online,
-			      vmm_cpu_offline);
-	if (r < 0) {
+	r = vmm_host_enable();
+	if (r) {
 		if (r == -EBUSY)
 			pr_err("%s is in use on some CPU, probably by KVM: stop its virtual machines and `rmmod %s`, then insmod vmm.ko again\n",
 			       vmm_ops->name, vmm_ops->kvm_module);
 		goto teardown;
 	}
-	vmm_cpuhp = r;
 	r = misc_register(&dev);
 	if (r)
-		goto cpuhp;
+		goto disable;
 	return 0;
-cpuhp:
-	cpuhp_remove_state(vmm_cpuhp);
+disable:
+	vmm_host_disable();
 teardown:
 	vmm_ops->teardown();
 	return r;
@@ -145,7 +129,7 @@ teardown:
 static void __exit vmm_exit_module(void)
 {
 	misc_deregister(&dev);
-	cpuhp_remove_state(vmm_cpuhp);
+	vmm_host_disable();
 	vmm_ops->teardown();
 }
 

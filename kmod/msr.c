@@ -232,7 +232,7 @@ int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
 		return vmm_lapic_msr_write(vcpu, index, value, eoi);
 	switch (index) {
 	case MSR_IA32_TSC:
-		vcpu->tsc_offset = value - rdtsc();
+		vcpu->tsc_offset = value - vmm_host_tsc();
 		vmm_lapic_tsc_moved(vcpu);
 		vmm_request(vcpu, REQ_CLOCK);
 		return 0;

@@ -250,10 +250,15 @@ static int enter_once(struct vmm_vcpu *vcpu)
 	return 1;
 }
 
-static void gear_up(struct vmm_vcpu *vcpu)
+/* false: this CPU takes no guests, now or at all */
+static bool gear_up(struct vmm_vcpu *vcpu)
 {
 	vmm_fpu_load(vcpu);	/* preemption is off from here */
-	vmm_host_load(vcpu);
+	if (!vmm_cpu_open()) {
+		vmm_fpu_put(vcpu);
+		return false;
+	}
+	vmm_gear_load(vcpu);
 	vmm_ops->load(vcpu);
 	if (vcpu->cpu != smp_processor_id()) {
 		/* one under way to the old CPU would hold back those to this one */
@@ -262,6 +267,7 @@ static void gear_up(struct vmm_vcpu *vcpu)
 	}
 	vmm_msr_load(vcpu);
 	vcpu->loaded = true;
+	return true;
 }
 
 static void gear_down(struct vmm_vcpu *vcpu)
@@ -269,7 +275,7 @@ static void gear_down(struct vmm_vcpu *vcpu)
 	vcpu->loaded = false;
 	vmm_msr_put(vcpu);
 	vmm_ops->put(vcpu);
-	vmm_host_put(vcpu);
+	vmm_gear_put(vcpu);
 	vmm_fpu_put(vcpu);
 }
 
@@ -324,7 +330,8 @@ static int fast_gear(struct vmm_vcpu *vcpu)
 {
 	int r;
 
-	gear_up(vcpu);
+	if (!gear_up(vcpu))
+		return 1;
 	do {
 		r = stretch(vcpu);
 	} while (r == 1 && vcpu->ev.run_state == VMM_RUNNING);
@@ -408,7 +415,7 @@ static int take_input(struct vmm_vcpu *vcpu)
 	return 0;
 }
 
-/* slow gear, before the next turn. 1: turn; 0: again; -1: monitor; -EINTR */
+/* slow gear, before the next turn. 1: turn; 0: again; -1: monitor; -EINTR, -ESHUTDOWN */
 static int prepare(struct vmm_vcpu *vcpu)
 {
 	vmm_take_requests(vcpu);
@@ -424,6 +431,8 @@ static int prepare(struct vmm_vcpu *vcpu)
 		vmm_clock_wall(vcpu);
 	if (wanted_in_user())
 		return -EINTR;
+	if (vmm_host_closed())
+		return -ESHUTDOWN;
 	if (vcpu->ev.run_state == VMM_STOPPED) {
 		vmm_exit_to_user(vcpu, VMM_EXIT_SHUTDOWN);
 		return -1;
@@ -451,7 +460,7 @@ int vmm_run(struct vmm_vcpu *vcpu)
 	}
 	for (;;) {
 		r = prepare(vcpu);
-		if (r == -EINTR)
+		if (r == -EINTR || r == -ESHUTDOWN)
 			return r;
 		if (r > 0)
 			r = fast_gear(vcpu);

@@ -2,12 +2,13 @@
 /*
  * vmm: the objects and the rooms of the module.
  *
- *   main.c   /dev/vmm, module load        vm.c     VM fd
- *   vcpu.c   vCPU fd                      run.c    the run loop, two gears
+ *   main.c   /dev/vmm, module load        host.c   hotplug, suspend, reboot
+ *   vm.c     VM fd                        vcpu.c   vCPU fd
+ *   run.c    the run loop, two gears
  *   state.c  get/set state                exit.c   what an exit does
  *   cpuid.c msr.c clock.c insn.c          fpu.c    guest FPU residency
- *   host.c   what the host gets back
  *   walk.c   guest page tables            task.c   task switches
+ *   gear.c   what of the CPU a change of gear moves
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
  *   npt.c    nested page tables           npt_fault.c
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
@@ -176,7 +177,7 @@ struct vmm_vcpu {
 	struct vmm_dregs dregs;		/* V  dr[] is stale while resident */
 	bool dr_resident;		/* V  the guest's DR0..3 are in the CPU */
 	u64 host_dr[4], host_dr7;	/* V  while loaded */
-	u64 tsc_offset;			/* V  guest TSC = host TSC + this */
+	u64 tsc_offset;			/* V  guest TSC = vmm_host_tsc() + this */
 	struct vmm_events ev;		/* V  type..error: deliver before all else */
 	bool window_wanted;		/* V  monitor waits to inject ExtINT */
 	int offer;			/* V  vector the next entry may deliver, or -1 */
@@ -256,7 +257,7 @@ struct vmm_vm {
 	cpumask_var_t flush_mask;	/* F */
 	spinlock_t flush_lock;
 
-	u64 clock_tsc;			/* L  pv clock: at this host TSC ... */
+	u64 clock_tsc;			/* L  pv clock: at this vmm_host_tsc() ... */
 	u64 clock_ns;			/* L  ... it read this many ns */
 };
 
@@ -289,7 +290,8 @@ struct vmm_ops {
 	int (*check)(void);
 	int (*setup)(void);		/* once, at module load */
 	void (*teardown)(void);
-	int (*cpu_enable)(void);	/* on the CPU it enables */
+	/* on the CPU it is about, preemption off; host.c knows when */
+	int (*cpu_enable)(void);
 	void (*cpu_disable)(void);
 
 	int (*vcpu_create)(struct vmm_vcpu *vcpu);	/* at reset state */
@@ -332,6 +334,18 @@ struct vmm_ops {
 extern const struct vmm_ops vmm_svm_ops;
 extern const struct vmm_ops vmm_vmx_ops;
 extern const struct vmm_ops *vmm_ops;
+
+/*
+ * host.c. The host's TSC may start anew when the host wakes; vmm_host_tsc() goes
+ * on from where it was. In the CPU: guest TSC = TSC + vmm_tsc_gap + tsc_offset.
+ */
+extern u64 vmm_tsc_gap;
+u64 vmm_host_tsc(void);
+int vmm_host_enable(void);			/* all CPUs, now and later; 0 or -errno */
+void vmm_host_disable(void);
+/* may this CPU enter guests? true lasts as long as preemption is off */
+bool vmm_cpu_open(void);
+bool vmm_host_closed(void);			/* no CPU will ever again */
 
 /* vm.c */
 int vmm_vm_create(void);			/* -> fd or -errno */
@@ -407,13 +421,13 @@ u64 vmm_clock_ns(struct vmm_vm *vm);
 void vmm_clock_set(struct vmm_vm *vm, u64 ns);
 
 /*
- * host.c. load and put at a change of gear, preemption off. Accesses to debug
+ * gear.c. load and put at a change of gear, preemption off. Accesses to debug
  * registers exit until vmm_dregs_load has put the guest's DR0 to DR3 into the CPU,
- * where they stay until vmm_host_put.
+ * where they stay until vmm_gear_put.
  */
-void vmm_host_load(struct vmm_vcpu *vcpu);
+void vmm_gear_load(struct vmm_vcpu *vcpu);
 void vmm_dregs_load(struct vmm_vcpu *vcpu);
-void vmm_host_put(struct vmm_vcpu *vcpu);
+void vmm_gear_put(struct vmm_vcpu *vcpu);
 
 /* fpu.c */
 int vmm_fpu_create(struct vmm_vcpu *vcpu);

@@ -410,7 +410,7 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	v->dr6 = vcpu->dregs.dr6;
 	v->dr7 = vcpu->dregs.dr7;
 	v->intercept_dr = vcpu->dr_resident ? 0 : ~0U;
-	v->tsc_offset = vcpu->tsc_offset;
+	v->tsc_offset = vmm_tsc_gap + vcpu->tsc_offset;
 	v->int_state = vcpu->ev.shadow ? INT_STATE_SHADOW : 0;
 	/*
 	 * V_INTR_MASKING each time: the CPU writes this field at the exit, and

@@ -143,7 +143,7 @@ static void write_registers(struct vmm_vcpu *vcpu)
 	WRITE_IF_CHANGED(vmx->rsp, GUEST_RSP, vcpu->gpr[VMM_RSP]);
 	WRITE_IF_CHANGED(vmx->rflags, GUEST_RFLAGS, vcpu->rflags);
 	WRITE_IF_CHANGED(vmx->dr7, GUEST_DR7, vcpu->dregs.dr7);
-	WRITE_IF_CHANGED(vmx->tsc_offset, TSC_OFFSET, vcpu->tsc_offset);
+	WRITE_IF_CHANGED(vmx->tsc_offset, TSC_OFFSET, vmm_tsc_gap + vcpu->tsc_offset);
 	if (native_read_cr2() != vcpu->cr2)
 		native_write_cr2(vcpu->cr2);
 	if (vcpu->dr_resident)
