@@ -357,6 +357,9 @@ int vmm_mem_create(struct vmm_vm *vm)
 	/* Last: from here on the callbacks come. Keeps the mm, not its users. */
 	vm->notifier.ops = &mem_notifier_ops;
 	r = mmu_notifier_register(&vm->notifier, vm->mm);
+	/* any signal, also one that stops the process: undo all and try again */
+	if (r == -EINTR)
+		r = -ERESTARTNOINTR;
 	if (r)
 		goto err_npt;
 	return 0;

@@ -1,23 +1,41 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * The host changes under a running guest: CPUs go and come back, the clock is
- * set, the process is stopped and continued. Two vCPUs wake each other out of
- * HLT meanwhile, so that anything lost shows as a standstill.
+ * set, NMIs rain, the process is stopped and continued, its memory is limited.
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "vm.h"
+#include "hazard.h"
 #include "kselftest_harness.h"
 
 /* the harness's own limit, above ours */
 #define TEST_LIMIT	120
+#define PAUSE_US	2000
+#define CPU1		"/sys/devices/system/cpu/cpu1/online"
+
 FIXTURE(host) {
+};
+
+FIXTURE_VARIANT(host) {
+	const struct game *game;
+};
+
+FIXTURE_VARIANT_ADD(host, ping) {
+	.game = &game_ping,
+};
+
+FIXTURE_VARIANT_ADD(host, timers) {
+	.game = &game_timers,
 };
 
 FIXTURE_SETUP(host)
@@ -28,87 +46,25 @@ FIXTURE_TEARDOWN(host)
 {
 }
 
-
-#define ROUNDS		4000
-#define TIMEOUT_MS	100000
-#define CPU1		"/sys/devices/system/cpu/cpu1/online"
-
-struct hazard {
-	void (*once)(struct hazard *h, unsigned int n);
-	unsigned int times;		/* how often it was done */
-	volatile bool stop;
-	int error;			/* the first errno */
-};
-
-static void *hazard_thread(void *arg)
+TEST_F_TIMEOUT(host, guest_without_hazards, TEST_LIMIT)
 {
-	struct hazard *h = arg;
-
-	while (!h->stop && !h->error) {
-		h->once(h, h->times++);
-		usleep(2000);
-	}
-	return NULL;
-}
-
-/* 0 when the guest played to its end; vm_explain has told if not */
-static int play(unsigned int rounds)
-{
-	struct vm *vm = vm_guest("hltpingpong", 2);
-	int r = 1;
-
-	vm_arg(vm, 0, 1);
-	vm_arg(vm, 1, rounds);
-	if (vm_run(vm, TIMEOUT_MS) == VM_EXITED && vm->result == 0)
-		r = 0;
-	else
-		vm_explain(vm);
-	vm_free(vm);
-	return r;
-}
-
-static int play_under(struct hazard *h)
-{
-	pthread_t t;
-	int r;
-
-	if (pthread_create(&t, NULL, hazard_thread, h))
-		vm_die("no thread for the hazard");
-	r = play(ROUNDS);
-	h->stop = true;
-	pthread_join(t, NULL);
-	return r;
-}
-
-static void cpu1_set(struct hazard *h, const char *value)
-{
-	int fd = open(CPU1, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, value, 1) != 1)
-		h->error = errno;
-	if (fd >= 0)
-		close(fd);
+	EXPECT_EQ(0, play(variant->game));
 }
 
 static void toggle_cpu(struct hazard *h, unsigned int n)
 {
-	cpu1_set(h, n & 1 ? "1" : "0");
+	kernel_write(h, CPU1, n & 1 ? "1" : "0");
 }
 
-TEST_F_TIMEOUT(host, guest_without_hazards, TEST_LIMIT)
+TEST_F_TIMEOUT(host, cpu_offline_and_online, TEST_LIMIT)
 {
-	EXPECT_EQ(0, play(ROUNDS));
-}
-
-TEST_F_TIMEOUT(host, host_cpu_offline_and_online, TEST_LIMIT)
-{
-	struct hazard h = { .once = toggle_cpu };
+	struct hazard h = { .once = toggle_cpu, .pause_us = PAUSE_US };
 
 	if (access(CPU1, W_OK))
 		SKIP(return, "the host has no second CPU that can go offline");
-	EXPECT_EQ(0, play_under(&h));
+	EXPECT_EQ(0, play_under(variant->game, &h));
 	if (h.times & 1)
-		cpu1_set(&h, "1");
+		kernel_write(&h, CPU1, "1");
 	EXPECT_EQ(0, h.error);
 	EXPECT_LT(2, h.times);
 }
@@ -123,15 +79,35 @@ static void jump_clock(struct hazard *h, unsigned int n)
 		h->error = errno;
 }
 
-TEST_F_TIMEOUT(host, host_clock_back_and_forth, TEST_LIMIT)
+TEST_F_TIMEOUT(host, clock_back_and_forth, TEST_LIMIT)
 {
-	struct hazard h = { .once = jump_clock };
+	struct hazard h = { .once = jump_clock, .pause_us = PAUSE_US };
 
-	EXPECT_EQ(0, play_under(&h));
+	EXPECT_EQ(0, play_under(variant->game, &h));
 	if (h.times & 1)
 		jump_clock(&h, 1);
 	EXPECT_EQ(0, h.error);
 	EXPECT_LT(2, h.times);
+}
+
+/* All other CPUs say by NMI where they are, into the log. */
+static void nmi_everywhere(struct hazard *h, unsigned int n)
+{
+	kernel_write(h, "/proc/sysrq-trigger", "l");
+}
+
+TEST_F_TIMEOUT(host, nmi_storm, TEST_LIMIT)
+{
+	struct hazard h = { .once = nmi_everywhere, .pause_us = PAUSE_US };
+
+	if (sysconf(_SC_NPROCESSORS_ONLN) < 2)
+		SKIP(return, "there is no other CPU to send NMIs to");
+	/* thousands of lines: not to the serial line */
+	ASSERT_LE(0, klogctl(6, NULL, 0));
+	EXPECT_EQ(0, play_under(variant->game, &h));
+	ASSERT_LE(0, klogctl(7, NULL, 0));
+	EXPECT_EQ(0, h.error);
+	EXPECT_LT(10, h.times);
 }
 
 TEST_F_TIMEOUT(host, process_stopped_and_continued, TEST_LIMIT)
@@ -142,7 +118,7 @@ TEST_F_TIMEOUT(host, process_stopped_and_continued, TEST_LIMIT)
 
 	ASSERT_LE(0, child);
 	if (!child)
-		_exit(play(ROUNDS));
+		_exit(play(variant->game));
 	while (!waitpid(child, &status, WNOHANG)) {
 		kill(child, SIGSTOP);
 		usleep(1000);
@@ -153,6 +129,77 @@ TEST_F_TIMEOUT(host, process_stopped_and_continued, TEST_LIMIT)
 	EXPECT_TRUE(WIFEXITED(status));
 	EXPECT_EQ(0, WEXITSTATUS(status));
 	EXPECT_LT(2, times);
+}
+
+/* ---- a memory cgroup that is too small ---------------------------------------- */
+
+#define CGROUPS		"/sys/fs/cgroup"
+#define GROUP		CGROUPS "/vmm-host-test"
+#define LIMIT		"8388608"
+/* the guest writes all of this, in pages of 4 KiB */
+#define FIRST_PAGE	(GUEST_FREE >> 12)
+#define PAGES		((VM_RAM - GUEST_FREE) >> 12)
+
+static long group_value(const char *file, const char *key)
+{
+	char path[PATH_MAX], line[128], *value;
+	long n = -1;
+	FILE *f;
+
+	snprintf(path, sizeof(path), GROUP "/%s", file);
+	f = fopen(path, "re");
+	while (f && n < 0 && fgets(line, sizeof(line), f)) {
+		value = strchr(line, ' ');
+		if (!key)
+			n = atol(line);
+		else if (value && !strncmp(line, key, value - line) && !key[value - line])
+			n = atol(value);
+	}
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* Ends only by the killer: a VM whose guest wants more than there may be. */
+static void outgrow_group(void)
+{
+	static const struct game writer = {
+		.image = "dirty", .cpus = 1,
+		.arg = { FIRST_PAGE, PAGES, 1u << 30, 3 }, .times = 1,
+	};
+
+	if (kernel_write(NULL, GROUP "/cgroup.procs", "0"))
+		_exit(1);
+	_exit(2 + play(&writer));
+}
+
+TEST(memory_limit)
+{
+	unsigned int i;
+	pid_t child;
+	int status;
+
+	if (kernel_write(NULL, CGROUPS "/cgroup.subtree_control", "+memory"))
+		SKIP(return, "there is no memory controller");
+	ASSERT_EQ(0, mkdir(GROUP, 0755));
+	ASSERT_EQ(0, kernel_write(NULL, GROUP "/memory.max", LIMIT));
+	/* absent where the kernel cannot swap */
+	kernel_write(NULL, GROUP "/memory.swap.max", "0");
+	child = fork();
+	ASSERT_LE(0, child);
+	if (!child)
+		outgrow_group();
+	ASSERT_EQ(child, waitpid(child, &status, 0));
+	EXPECT_TRUE(WIFSIGNALED(status));
+	EXPECT_EQ(SIGKILL, WTERMSIG(status));
+	EXPECT_EQ(1, group_value("memory.events", "oom_kill"));
+	/* what was charged is given back */
+	for (i = 0; i < 100 && group_value("memory.current", NULL) > 1 << 20; i++)
+		usleep(100000);
+	EXPECT_GE(1 << 20, group_value("memory.current", NULL));
+	EXPECT_EQ(0, rmdir(GROUP));
+	/* and there is room for others */
+	EXPECT_EQ(0, play(&game_ping));
 }
 
 TEST_HARNESS_MAIN
