@@ -37,8 +37,9 @@ def command_line(args, kernel, initrd, job, ports):
         cpu += ",-rdrand"
     if args.debug:
         append += ["slub_debug=FZPU", "page_poison=1"]
-    command += ["-accel", accel, "-cpu", cpu,
-                "-kernel", prepare_vmlinux(kernel), "-initrd", initrd,
+    # An ELF kernel is written to memory anew at each reset, also that of a wake-up.
+    image = os.path.join(kernel, "vmlinuz") if args.suspend else prepare_vmlinux(kernel)
+    command += ["-accel", accel, "-cpu", cpu, "-kernel", image, "-initrd", initrd,
                 "-append", " ".join(append),
                 "-chardev", "file,id=console,path=" + quote(os.path.join(job, "console.log")),
                 "-serial", "chardev:console",
