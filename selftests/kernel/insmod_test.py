@@ -1,21 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
-"""Load and unload: a hundred times over with nothing left behind, twice at once,
-in use, and beside KVM. Usage: insmod_test.py vmm.ko; TAP on standard output.
+"""Load and unload: a hundred times over with nothing left behind, twice, in use,
+while others open the device and CPUs come and go, and beside KVM. Usage: insmod_test.py vmm.ko; TAP on standard output.
 The module is loaded again at the end if it was loaded at the start."""
 
 import errno
 import fcntl
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
+import time
 
 BATCHES = 5
 ROUNDS = 20  # in each
 WARM_UP = 10
+RACES = 40
 PAGE_KIB = 4
+
+CPU1 = "/sys/devices/system/cpu/cpu1/online"
 
 VMM_CREATE_VM = 0xB702
 KVM_CREATE_VM = 0xAE01
@@ -102,6 +107,32 @@ def kvm_vm():
         raise
 
 
+def forever(action):
+    """A process that repeats action(n) until it is killed."""
+    child = os.fork()
+    if child:
+        return child
+    n = 0
+    while True:
+        action(n)
+        n += 1
+
+
+def end(child):
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+
+
+def set_cpu1(on):
+    with open(CPU1, "w") as f:
+        f.write("1" if on else "0")
+
+
+def have_cpu1():
+    if not os.access(CPU1, os.W_OK):
+        raise Skip("the host has no second CPU that can go offline")
+
+
 def close(*fds):
     for fd in fds:
         os.close(fd)
@@ -156,6 +187,63 @@ def test_rmmod_in_use(module):
     want(loaded(), "the module has gone")
     os.close(vm)
     want(rmmod() == 0, "rmmod after the last close failed")
+
+
+def test_opened_meanwhile(module):
+    def make_vm(n):
+        try:
+            dev = os.open("/dev/vmm", os.O_RDWR | os.O_CLOEXEC)
+            close(fcntl.ioctl(dev, VMM_CREATE_VM, 0), dev)
+        except OSError as e:
+            if e.errno not in (errno.ENOENT, errno.ENODEV, errno.ENXIO):
+                os._exit(1)
+        time.sleep(0.001)
+
+    children = [forever(make_vm) for _ in range(3)]
+    removed = 0
+    try:
+        for _ in range(RACES):
+            if not loaded():
+                want(insmod(module) == 0, "insmod failed")
+            time.sleep(0.02)
+            removed += rmmod() == 0
+            want(not any(os.waitid(os.P_PID, c, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+                         for c in children),
+                 "open or VMM_CREATE_VM failed otherwise than for lack of a device")
+    finally:
+        for child in children:
+            end(child)
+    want(removed, "rmmod never succeeded")
+    if loaded():
+        want(rmmod() == 0, "rmmod after the last close failed")
+    want(not svme_cpus(), "SVM is still on, on CPU %s" % svme_cpus())
+
+
+def test_cpus_that_come_and_go(module):
+    have_cpu1()
+    try:
+        set_cpu1(False)
+        want(insmod(module) == 0, "insmod failed with a CPU offline")
+        set_cpu1(True)
+        want(len(svme_cpus()) == os.cpu_count(), "SVM is on on CPU %s only" % svme_cpus())
+        set_cpu1(False)
+        want(rmmod() == 0, "rmmod failed with a CPU offline")
+    finally:
+        set_cpu1(True)
+    want(not svme_cpus(), "SVM is on on CPU %s after rmmod" % svme_cpus())
+
+
+def test_cpus_that_come_and_go_meanwhile(module):
+    have_cpu1()
+    child = forever(lambda n: set_cpu1(n % 2))
+    try:
+        for _ in range(RACES):
+            want(insmod(module) == 0, "insmod failed")
+            want(rmmod() == 0, "rmmod failed")
+    finally:
+        end(child)
+        set_cpu1(True)
+    want(not svme_cpus(), "SVM is still on, on CPU %s" % svme_cpus())
 
 
 def test_mode_of_the_device(module):
