@@ -21,7 +21,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
-.PHONY: check check-unit check-lab check-kernel check-e2e unit
+.PHONY: check check-unit check-lab check-kernel check-power check-e2e unit
 
 all: kmod vmmd guests selftests unit
 
@@ -140,9 +140,12 @@ $(B)/selftests/%.o: selftests/kernel/%.c | $(B)/include/kselftest_harness.h
 	$(call say,CC)
 	$(Q)$(CC) $(selftest_cflags) -MMD -MP -c -o $@ $<
 
+# This one runs where the files have gone.
+$(B)/selftests/power_test: selftest_ldflags = -static
+
 $(selftest_tests): %: %.o $(selftest_objects)
 	$(call say,LD)
-	$(Q)$(CC) -o $@ $^ -pthread
+	$(Q)$(CC) $(selftest_ldflags) -o $@ $^ -pthread
 
 # ---- guests
 
@@ -159,7 +162,7 @@ run: kmod vmmd image
 
 check: all image
 	+@MAKE='$(MAKE)' scripts/check check-unit check-lab \
-		$(KERNELS:%='check-kernel KERNEL=%') check-e2e
+		$(KERNELS:%='check-kernel KERNEL=%') $(KERNELS:%='check-power KERNEL=%') check-e2e
 
 check-unit: $(unit_tests)
 	@scripts/run-selftests $^
@@ -173,7 +176,7 @@ module = $(B)/kmod-$(shell uname -r | cut -d. -f1,2)/vmm.ko
 
 check-kernel:
 	@scripts/run-selftests --module $(module) \
-		"selftests/kernel/insmod_test.py $(module)" $(selftest_tests)
+		"selftests/kernel/insmod_test.py $(module)" $(filter-out %/power_test,$(selftest_tests))
 
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
@@ -188,6 +191,11 @@ check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
 check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd guests image
 	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e
 endif
+
+# These start it themselves, and end it by what they test.
+check-power: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
+	@scripts/run-selftests --timeout $(KERNEL_TIMEOUT) \
+		"selftests/e2e/sleep $(KERNEL)" "selftests/e2e/down.py $(KERNEL)"
 
 bench: kmod vmmd image guests
 	scripts/bench
@@ -211,6 +219,7 @@ help:
 	@echo '  check-unit      without a kernel module, on this machine'
 	@echo '  check-lab       of the emulated host itself'
 	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one)'
+	@echo '  check-power     the emulated host sleeps, or goes down, with guests running'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
 	@echo 'make bench        figures'
 	@echo '... V=1           show commands'
