@@ -32,15 +32,17 @@
 /* VBMI UMIP VBMI2 GFNI VAES VPCLMUL VNNI BITALG VPOPCNTDQ LA57 */
 #define L7_ECX		(BIT(1) | BIT(2) | BIT(6) | BIT(8) | BIT(9) | BIT(10) | BIT(11) | \
 			 BIT(12) | BIT(14) | BIT(16))
+#define L7_EBX_INVPCID	((u32)BIT(10))
 #define L7_EDX		BIT(4)		/* FSRM */
 #define LD1_EAX		(BIT(0) | BIT(1) | BIT(2))	/* XSAVEOPT XSAVEC XGETBV1 */
+#define LD1_EAX_XSAVES	BIT(3)		/* with IA32_XSS always 0, see msr.c */
 /* LAHF CR8 ABM SSE4A MISALIGN PREFETCHW XOP FMA4 TBM */
 #define LE1_ECX		(BIT(0) | BIT(4) | BIT(5) | BIT(6) | BIT(7) | BIT(8) | BIT(11) | \
 			 BIT(16) | BIT(21))
 /* as leaf 1, and SYSCALL NX MMXEXT 1GB RDTSCP LM 3DNOW(EXT) */
 #define LE1_EDX		((L1_EDX & 0x0183f3ffU) | BIT(11) | BIT(20) | BIT(22) | BIT(26) | \
 			 BIT(27) | BIT(29) | BIT(30) | BIT(31))
-#define LE1_EDX_RDTSCP	BIT(27)
+#define LE1_EDX_RDTSCP	((u32)BIT(27))
 #define LE7_EDX		BIT(8)		/* invariant TSC */
 
 struct table {
@@ -91,6 +93,8 @@ static void basic_leaves(struct table *t)
 	if (e) {
 		e->eax = 0;
 		e->ebx &= L7_EBX;
+		if (!(vmm_ops->features() & VMM_FEAT_INVPCID))
+			e->ebx &= ~L7_EBX_INVPCID;
 		e->ecx &= L7_ECX;
 		e->edx &= L7_EDX;
 		if (!(vmm_fpu_mask() & BIT(2)))
@@ -116,7 +120,8 @@ static void xsave_leaves(struct table *t)
 	}
 	e = add(t, 0xd, 1, VMM_CPUID_INDEXED);
 	if (e) {
-		e->eax &= LD1_EAX;
+		e->eax &= LD1_EAX | (vmm_ops->features() & VMM_FEAT_XSAVES ?
+				     LD1_EAX_XSAVES : 0);
 		e->ebx = e->ecx = e->edx = 0;
 	}
 	for (i = 2; i < 63; i++)
@@ -163,6 +168,8 @@ static void extended_leaves(struct table *t)
 		case 0x80000001:
 			e->ecx &= LE1_ECX;
 			e->edx &= LE1_EDX;
+			if (!(vmm_ops->features() & VMM_FEAT_RDTSCP))
+				e->edx &= ~LE1_EDX_RDTSCP;
 			break;
 		case 0x80000007:
 			e->eax = e->ebx = e->ecx = 0;
@@ -264,6 +271,8 @@ void vmm_cpuid_exec(struct vmm_vcpu *vcpu)
 				d &= ~(u32)BIT(9);
 		} else if (fn == 0xd && index == 0) {
 			b = vmm_fpu_size(current_xcr0(vcpu));
+		} else if (fn == 0xd && index == 1 && a & (BIT(1) | LD1_EAX_XSAVES)) {
+			b = vmm_fpu_compact_size(current_xcr0(vcpu));
 		}
 	}
 	vcpu->gpr[VMM_RAX] = a;

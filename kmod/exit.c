@@ -340,7 +340,7 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 		return page_fault(vcpu);
 	case FACT_EXCEPTION:
 		vmm_queue_exception(vcpu, f->exc.vector, f->exc.has_error, f->exc.error);
-		return vcpu->ev.run_state == VMM_STOPPED ? exit_shutdown(vcpu) : 1;
+		return vcpu->ev.run_state == VMM_STOPPED ? vmm_exit_shutdown(vcpu) : 1;
 	case FACT_UNDEFINED:
 		vmm_queue_exception(vcpu, X86_TRAP_UD, false, 0);
 		return 1;

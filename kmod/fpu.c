@@ -20,6 +20,7 @@
 
 #define LEGACY_SIZE	512
 #define XSAVE_HEADER	64
+#define XSAVE_ALIGNED	BIT(1)		/* CPUID 0xd.n ECX: 64 bytes in the compact form */
 #define MXCSR_OFFSET	24
 #define MXCSR_MASK_OFFSET 28
 #define MXCSR_RESET	0x1f80
@@ -30,9 +31,32 @@ static bool have_xsave(void)
 	return boot_cpu_has(X86_FEATURE_OSXSAVE);
 }
 
+static u64 guest_mask;
+
+/* the register itself may be a guest's later */
+void vmm_fpu_setup(void)
+{
+	if (have_xsave())
+		guest_mask = xgetbv(XCR_XFEATURE_ENABLED_MASK) & XCR0_GUEST;
+}
+
 u64 vmm_fpu_mask(void)
 {
-	return have_xsave() ? xgetbv(XCR_XFEATURE_ENABLED_MASK) & XCR0_GUEST : 0;
+	return guest_mask;
+}
+
+u32 vmm_fpu_compact_size(u64 xcr0)
+{
+	u32 eax, ebx, ecx, edx, size = LEGACY_SIZE + XSAVE_HEADER;
+	int i;
+
+	for (i = 2; i < 63; i++) {
+		if (!(xcr0 & BIT_ULL(i)))
+			continue;
+		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
+		size = (ecx & XSAVE_ALIGNED ? ALIGN(size, 64) : size) + eax;
+	}
+	return size;
 }
 
 u32 vmm_fpu_size(u64 xcr0)

@@ -97,6 +97,7 @@ static int __init vmm_init(void)
 {
 	int r;
 
+	vmm_fpu_setup();
 	vmm_ops = this_cpu_ops();
 	if (!vmm_ops) {
 		pr_err("this CPU shows neither SVM nor VT-x: run on one that has it, and in a virtual machine switch nested virtualization on\n");

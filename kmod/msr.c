@@ -205,6 +205,7 @@ int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value)
 	case MSR_IA32_MCG_CAP:
 	case MSR_IA32_MCG_STATUS:
 	case MSR_IA32_DEBUGCTLMSR:
+	case MSR_IA32_XSS:
 	case MSR_K7_HWCR:
 	case MSR_AMD64_SYSCFG:
 	case MSR_AMD64_NB_CFG:
@@ -258,6 +259,7 @@ int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
 		return 0;	/* an update that changes nothing */
 	case MSR_IA32_MCG_STATUS:
 	case MSR_IA32_DEBUGCTLMSR:
+	case MSR_IA32_XSS:
 	case MSR_K7_HWCR:
 		return value ? -EPERM : 0;
 	}

@@ -496,7 +496,7 @@ static void load_selectors(struct task *t)
 		s->seg[n] = (struct vmm_segment){ .selector = t->state.seg[n] };
 	s->seg[VMM_SS].attr = 3 << VMM_SEG_DPL_SHIFT;
 	s->seg[VMM_CS].limit = 0xffff;
-	s->seg[VMM_CS].attr = CODE_ATTR | 3 << VMM_SEG_DPL_SHIFT;
+	s->seg[VMM_CS].attr = CODE_ATTR | TYPE_DOWN;	/* conforming: fits any CPL */
 	s->seg[VMM_LDTR] = (struct vmm_segment){ .selector = t->state.ldt };
 	s->seg[VMM_TR] = t->tr;
 	s->seg[VMM_TR].attr |= TYPE_BUSY;

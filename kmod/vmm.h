@@ -435,7 +435,9 @@ void vmm_fpu_destroy(struct vmm_vcpu *vcpu);
 void vmm_fpu_reset(struct vmm_vcpu *vcpu);
 void vmm_fpu_load(struct vmm_vcpu *vcpu);	/* begins kernel_fpu, preemption off */
 void vmm_fpu_put(struct vmm_vcpu *vcpu);
+void vmm_fpu_setup(void);			/* once, before all others */
 u64 vmm_fpu_mask(void);				/* XCR0 bits guests may have */
+u32 vmm_fpu_compact_size(u64 xcr0);		/* as XSAVEC and XSAVES write it */
 u32 vmm_fpu_size(u64 xcr0);
 int vmm_fpu_xcr0_check(u64 xcr0);		/* may a guest have that; 0 or -EINVAL */
 void vmm_fpu_get(struct vmm_vcpu *vcpu, struct vmm_xsave *x);

@@ -63,7 +63,12 @@ static u64 svm_features(void)
 {
 	u32 edx = svm_features_edx();
 
-	return VMM_FEAT_2M | (boot_cpu_has(X86_FEATURE_GBPAGES) ? VMM_FEAT_1G : 0) |
+	return VMM_FEAT_2M | VMM_FEAT_AD | VMM_FEAT_TPR | VMM_FEAT_VIRT_INTR |
+	       (boot_cpu_has(X86_FEATURE_NRIPS) ? VMM_FEAT_XSETBV : 0) |
+	       (boot_cpu_has(X86_FEATURE_XSAVES) ? VMM_FEAT_XSAVES : 0) |
+	       (boot_cpu_has(X86_FEATURE_RDTSCP) ? VMM_FEAT_RDTSCP : 0) |
+	       (boot_cpu_has(X86_FEATURE_INVPCID) ? VMM_FEAT_INVPCID : 0) |
+	       (boot_cpu_has(X86_FEATURE_GBPAGES) ? VMM_FEAT_1G : 0) |
 	       (edx & BIT(3) ? VMM_FEAT_NRIP : 0) |
 	       (edx & BIT(7) ? VMM_FEAT_DECODE : 0) |
 	       (edx & BIT(6) ? VMM_FEAT_FLUSHBYASID : 0) |

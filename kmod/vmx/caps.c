@@ -99,7 +99,13 @@ u64 vmx_features(void)
 {
 	u32 proc2 = vmx_caps.proc2;
 
-	return VMM_FEAT_NRIP | VMM_FEAT_DECODE |
+	return VMM_FEAT_NRIP | VMM_FEAT_DECODE | VMM_FEAT_TPR | VMM_FEAT_XSETBV |
+	       (vmx_caps.ept_vpid & VMX_EPT_AD_BIT ? VMM_FEAT_AD : 0) |
+	       (vmx_caps.pin & PIN_BASED_VMX_PREEMPTION_TIMER ? VMM_FEAT_EXIT_TIMER : 0) |
+	       (proc2 & VMCS_CONTROL_BIT(XSAVES) ? VMM_FEAT_XSAVES : 0) |
+	       (proc2 & SECONDARY_EXEC_PAUSE_LOOP_EXITING ? VMM_FEAT_PAUSE_LOOP : 0) |
+	       (proc2 & SECONDARY_EXEC_ENABLE_RDTSCP ? VMM_FEAT_RDTSCP : 0) |
+	       (proc2 & SECONDARY_EXEC_ENABLE_INVPCID ? VMM_FEAT_INVPCID : 0) |
 	       (vmx_caps.ept_vpid & VMX_EPT_2MB_PAGE_BIT ? VMM_FEAT_2M : 0) |
 	       (vmx_caps.ept_vpid & VMX_EPT_1GB_PAGE_BIT ? VMM_FEAT_1G : 0) |
 	       (proc2 & SECONDARY_EXEC_ENABLE_VPID ? VMM_FEAT_FLUSHBYASID : 0);

@@ -153,6 +153,37 @@ static void fact_cr(struct vmm_vcpu *vcpu)
 	vmx_fact_raw(vcpu, FACT_UNKNOWN);
 }
 
+/*
+ * SDM 3C 26.4.2 and table 28-2. An event that goes through a task gate is in the
+ * IDT-vectoring information, from where it must not be delivered again.
+ */
+static void fact_task_switch(struct vmm_vcpu *vcpu)
+{
+	static const u8 by[] = { TASK_BY_CALL, TASK_BY_IRET, TASK_BY_JMP, TASK_BY_GATE };
+	u64 q = to_vmx(vcpu)->exit_qualification;
+	u32 vectoring = vmcs_read(IDT_VECTORING_INFO_FIELD);
+	struct vmm_fact *f = &vcpu->fact;
+
+	f->kind = FACT_TASK_SWITCH;
+	f->task.selector = q;
+	f->task.by = by[q >> 30 & 3];
+	f->task.event = VMM_EVENT_NONE;
+	f->task.has_error = false;
+	f->task.error = 0;
+	if (f->task.by == TASK_BY_GATE && vcpu->ev.type) {
+		f->task.event = vcpu->ev.type;
+		f->task.vector = vcpu->ev.vector;
+		f->task.has_error = vcpu->ev.has_error;
+		f->task.error = vcpu->ev.error;
+		vcpu->ev.type = VMM_EVENT_NONE;
+		return;
+	}
+	/* an instruction: also INT n, INT3, INTO, INT1, of which no event is left */
+	f->insn_len = vmcs_read(VM_EXIT_INSTRUCTION_LEN);
+	if (f->task.by == TASK_BY_GATE)
+		f->task.vector = vectoring & INTR_INFO_VECTOR_MASK;
+}
+
 void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
@@ -209,6 +240,9 @@ void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 		return;
 	case EXIT_REASON_CR_ACCESS:
 		fact_cr(vcpu);
+		return;
+	case EXIT_REASON_TASK_SWITCH:
+		fact_task_switch(vcpu);
 		return;
 	case EXIT_REASON_DR_ACCESS:
 		vmm_dregs_load(vcpu);

@@ -36,6 +36,15 @@ enum vmm_vendor {
 #define VMM_FEAT_1G		(1ULL << 5)
 #define VMM_FEAT_XSAVE		(1ULL << 6)
 #define VMM_FEAT_TSC_SCALE	(1ULL << 7)
+#define VMM_FEAT_XSAVES		(1ULL << 8)
+#define VMM_FEAT_AD		(1ULL << 9)	/* accessed and dirty bits, nested tables */
+#define VMM_FEAT_EXIT_TIMER	(1ULL << 10)	/* preemption timer */
+#define VMM_FEAT_TPR		(1ULL << 11)	/* CR8 without exits */
+#define VMM_FEAT_PAUSE_LOOP	(1ULL << 12)	/* exits of loops of PAUSEs only */
+#define VMM_FEAT_VIRT_INTR	(1ULL << 13)	/* delivers interrupts by itself */
+#define VMM_FEAT_XSETBV		(1ULL << 14)	/* XSETBV can be intercepted */
+#define VMM_FEAT_RDTSCP		(1ULL << 15)
+#define VMM_FEAT_INVPCID	(1ULL << 16)
 
 struct vmm_info {
 	__u32 abi_version;	/* VMM_ABI_VERSION */
