@@ -457,9 +457,41 @@ static void after_exit(struct vmm_vcpu *vcpu, bool stepped)
 	fact_of_exit(vcpu, stepped);
 }
 
-/* nothing ran, and what the save area holds now need not be the guest's */
-static void refused(struct vmm_vcpu *vcpu, u64 event)
+/* what a refused VMRUN may write over: emulated CPUs save the host's state there */
+struct kept {
+	struct vmcb_seg seg[4], gdtr, idtr;
+	u64 efer, cr0, cr3, pat;
+	u8 cpl;
+};
+
+static void keep(struct kept *k, const struct vmcb *v)
 {
+	*k = (struct kept){
+		.seg = { v->es, v->cs, v->ss, v->ds },
+		.gdtr = v->gdtr, .idtr = v->idtr,
+		.efer = v->efer, .cr0 = v->cr0, .cr3 = v->cr3, .pat = v->pat,
+		.cpl = v->cpl,
+	};
+}
+
+/* nothing ran: the guest is as it was */
+static void refused(struct vmm_vcpu *vcpu, const struct kept *k, u64 event)
+{
+	struct svm_vcpu *svm = to_svm(vcpu);
+	struct vmcb *v = svm->vmcb;
+
+	v->es = k->seg[0];
+	v->cs = k->seg[1];
+	v->ss = k->seg[2];
+	v->ds = k->seg[3];
+	v->gdtr = k->gdtr;
+	v->idtr = k->idtr;
+	v->efer = k->efer;
+	v->cr0 = k->cr0;
+	v->cr3 = k->cr3;
+	v->cr4 = svm->cr4 | svm_host_mce;
+	v->pat = k->pat;
+	v->cpl = k->cpl;
 	vcpu->taken = false;
 	event_decode(vcpu, event);
 	vcpu->fact.insn_len = 0;
@@ -471,12 +503,14 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	struct svm_vcpu *svm = to_svm(vcpu);
 	bool stepped, lme;
+	struct kept kept;
 	u64 event;
 
 	/* breakpoints may be armed though the guest has not touched them here */
 	if (vcpu->dregs.dr7 & DR_ENABLED_BITS && !vcpu->dr_resident)
 		vmm_dregs_load(vcpu);
 	before_entry(vcpu);
+	keep(&kept, svm->vmcb);
 	lme = hold_back_lme(vcpu);
 	event = svm->vmcb->event_inj;
 	take_asid(svm, cpu);
@@ -489,7 +523,7 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 		svm->vmcb->efer |= EFER_LME;
 	stepped = svm->step;
 	if ((u32)svm->vmcb->exit_code == EXIT_INVALID)
-		refused(vcpu, event);
+		refused(vcpu, &kept, event);
 	else
 		after_exit(vcpu, stepped);
 	if (stepped)

@@ -286,6 +286,25 @@ TEST_F(state, long_mode_enabled_first)
 	EXPECT_EQ(0x100, self->st.regs.gpr[VMM_RAX]);
 }
 
+/* not every CPU refuses this one: CR3 beyond the physical addresses, in real mode */
+TEST_F(state, refused_entry_changes_nothing)
+{
+	static struct vmm_state after;
+
+	vcpu_start16(self->v, 0, GUEST_IMAGE);
+	memcpy(self->vm->ram + GUEST_IMAGE, (const u8[]) { 0xe6, 0x01 }, 2);
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_REGS | VMM_STATE_SREGS, &self->st));
+	self->st.sregs.cr3 = 1ull << 60;
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_SREGS, &self->st));
+	ASSERT_EQ(0, vcpu_run(self->v));
+	if (self->v->run->reason == VMM_EXIT_IO)
+		SKIP(return, "the CPU took it");
+	ASSERT_EQ(VMM_EXIT_ENTRY_FAILED, self->v->run->reason);
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_REGS | VMM_STATE_SREGS, &after));
+	EXPECT_EQ(0, memcmp(&self->st.regs, &after.regs, sizeof(after.regs)));
+	EXPECT_EQ(0, memcmp(&self->st.sregs, &after.sregs, sizeof(after.sregs)));
+}
+
 /* ---- rubbish ------------------------------------------------------------------------- */
 
 static u64 seed = 0x123456789abcdefull;
