@@ -47,6 +47,8 @@ const char options_run_help[] =
 "  --console socket=PATH serial console on a Unix socket\n"
 "  --console file=PATH   serial console's output into a file\n"
 "  --firmware FILE       BIOS image (default " OPTIONS_FIRMWARE ")\n"
+"  --firmware-log FILE   what the firmware says on port 0x402, into a file; -:\n"
+"                        standard error\n"
 "  --name NAME           name of the machine (default: DISK's file name)\n"
 "  --grace SECONDS       time to power off after SIGTERM (default 30); 0: none\n"
 "  --on-crash reset      a triple fault resets the machine (default)\n"
@@ -255,6 +257,14 @@ static int parse_firmware(struct parse *p, const char *s)
 	return 0;
 }
 
+static int parse_firmware_log(struct parse *p, const char *s)
+{
+	if (!*s)
+		return bad(p, "--firmware-log wants a file or -, found nothing");
+	p->opt->config.firmware_log = s;
+	return 0;
+}
+
 /* options with a value: getopt_long returns VALUED + the index */
 static const struct {
 	const char *name;
@@ -266,6 +276,7 @@ static const struct {
 	{ "forward",	parse_forward },
 	{ "console",	parse_console },
 	{ "firmware",	parse_firmware },
+	{ "firmware-log", parse_firmware_log },
 	{ "name",	parse_name },
 	{ "grace",	parse_grace },
 	{ "on-crash",	parse_on_crash },

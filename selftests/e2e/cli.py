@@ -239,7 +239,10 @@ def boots_without_io_uring(b):
 
 
 def many_cpus(b):
-    boots(b, "--cpus", "4")
+    log = os.path.join(b.work, "firmware.log")
+    boots(b, "--cpus", "4", "--firmware-log", log)
+    with open(log, encoding="ascii", errors="replace") as f:
+        want("Found 4 cpu(s)" in f.read(), "SeaBIOS does not say that it found 4 CPUs")
 
 
 def memory_map(b):

@@ -59,7 +59,8 @@ static void test_everything(void **state)
 	/* options before and after the disk, both spellings of a value */
 	assert_int_equal(parse("vmmd run --cpus 4 --memory=2G d --net user "
 			       "--forward tcp:2222:22 --forward udp:2222:53 "
-			       "--console socket=/tmp/s --firmware f --name a.b-c_9 "
+			       "--console socket=/tmp/s --firmware f --firmware-log l "
+			       "--name a.b-c_9 "
 			       "--read-only --direct --grace 5 --on-crash exit"),
 			 OPTIONS_RUN);
 	assert_string_equal(c->disk, "d");
@@ -73,6 +74,7 @@ static void test_everything(void **state)
 	assert_int_equal(c->console, CONSOLE_SOCKET);
 	assert_string_equal(c->console_path, "/tmp/s");
 	assert_string_equal(c->firmware, "f");
+	assert_string_equal(c->firmware_log, "l");
 	assert_string_equal(c->name, "a.b-c_9");
 	assert_true(c->disk_read_only);
 	assert_true(c->disk_direct);
@@ -178,6 +180,7 @@ static void test_refusals(void **state)
 		{ "vmmd run d --name a/b", { "--name" } },
 		{ "vmmd run d --name ''", { "--name" } },
 		{ "vmmd run d --firmware ''", { "--firmware" } },
+		{ "vmmd run d --firmware-log ''", { "--firmware-log" } },
 		{ "vmmd run d --grace x", { "'x'" } },
 		{ "vmmd run d --grace 86401", { "86400" } },
 		{ "vmmd run d --on-crash die", { "'die'" } },
