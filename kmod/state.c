@@ -87,30 +87,39 @@ void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 	s->cr8 = vmm_lapic_cr8(vcpu);
 }
 
-u64 vmm_cr4_allowed(void)
+/*
+ * By what CPUID shows, to guests as well, and not by what the host makes use of:
+ * it may do without 5-level paging, for one.
+ */
+static u64 cr4_of_cpu(void)
 {
 	u64 m = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE |
 		X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE |
 		X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
-	static const struct {
-		u16 feature;
-		u64 bit;
-	} optional[] = {
-		{ X86_FEATURE_UMIP, X86_CR4_UMIP },
-		{ X86_FEATURE_LA57, X86_CR4_LA57 },
-		{ X86_FEATURE_FSGSBASE, X86_CR4_FSGSBASE },
-		{ X86_FEATURE_PCID, X86_CR4_PCIDE },
-		{ X86_FEATURE_XSAVE, X86_CR4_OSXSAVE },
-		{ X86_FEATURE_SMEP, X86_CR4_SMEP },
-		{ X86_FEATURE_SMAP, X86_CR4_SMAP },
-		{ X86_FEATURE_PKU, X86_CR4_PKE },
-	};
-	int i;
+	u32 eax, ebx = 0, ecx = 0, edx;
 
-	for (i = 0; i < ARRAY_SIZE(optional); i++)
-		if (boot_cpu_has(optional[i].feature))
-			m |= optional[i].bit;
+	if (cpuid_ecx(1) & BIT(17))
+		m |= X86_CR4_PCIDE;
+	if (vmm_fpu_mask())
+		m |= X86_CR4_OSXSAVE;
+	if (boot_cpu_data.cpuid_level >= 7)
+		cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
+	m |= ebx & BIT(0) ? X86_CR4_FSGSBASE : 0;
+	m |= ebx & BIT(7) ? X86_CR4_SMEP : 0;
+	m |= ebx & BIT(20) ? X86_CR4_SMAP : 0;
+	m |= ecx & BIT(2) ? X86_CR4_UMIP : 0;
+	m |= ecx & BIT(3) ? X86_CR4_PKE : 0;
+	m |= ecx & BIT(16) ? X86_CR4_LA57 : 0;
 	return m;
+}
+
+u64 vmm_cr4_allowed(void)
+{
+	static u64 allowed;	/* never 0 once known, and always the same */
+
+	if (!READ_ONCE(allowed))
+		WRITE_ONCE(allowed, cr4_of_cpu());
+	return READ_ONCE(allowed);
 }
 
 /* CR0, CR4 and EFER must agree: what VMRUN refuses (APM 2 15.5.1) and #GPs */
