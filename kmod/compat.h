@@ -9,7 +9,6 @@
 
 #include <linux/hrtimer.h>
 #include <linux/mm.h>
-#include <linux/syscore_ops.h>
 
 #ifdef HAVE_FOLL_INTERRUPTIBLE
 #define VMM_FOLL_INTERRUPTIBLE	FOLL_INTERRUPTIBLE

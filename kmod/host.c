@@ -33,6 +33,7 @@
 #include <linux/percpu.h>
 #include <linux/preempt.h>
 #include <linux/reboot.h>
+#include <linux/syscore_ops.h>
 #include <asm/msr.h>
 
 #include "compat.h"

@@ -436,6 +436,25 @@ TEST_F(exits, cr4_in_long_mode)
 	EXPECT_EQ(st.sregs.cr4 | 4, regs(self->v)->gpr[VMM_RDI]);
 }
 
+/* what CPUID shows can be set, whether or not the host makes use of it */
+TEST_F(exits, cr4_has_what_cpuid_shows)
+{
+	static struct vmm_state st;
+	u32 eax, ebx, ecx, edx, cr4 = 0;
+
+	ASSERT_EQ(1, __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx));
+	/* UMIP, LA57, FSGSBASE, SMEP, SMAP */
+	cr4 |= (ecx >> 2 & 1) << 11 | (ecx >> 16 & 1) << 12 | (ebx & 1) << 16 |
+	       (ebx >> 7 & 1) << 20 | (ebx >> 20 & 1) << 21;
+	/* mov cr4,eax; out 1,al */
+	CODE(0x0f, 0x22, 0xe0, 0xe6, 0x01);
+	set_regs(self->v, VMM_RAX, cr4);
+	NEXT_IO(1);
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_SREGS, &st));
+	EXPECT_EQ(cr4, st.sregs.cr4);
+	EXPECT_EQ(0, vcpu_set(self->v, VMM_STATE_SREGS, &st));
+}
+
 /* reserved bits, and PAE cleared in long mode: #GP, and CR4 is what it was */
 TEST_F(exits, cr4_is_checked)
 {
@@ -456,23 +475,6 @@ TEST_F(exits, cr4_is_checked)
 		EXPECT_EQ(VMM_EXIT_SHUTDOWN, self->run->reason);
 		EXPECT_EQ(GUEST_IMAGE, regs(self->v)->rip);
 	}
-/* what CPUID shows can be set, whether or not the host makes use of it */
-TEST_F(exits, cr4_has_what_cpuid_shows)
-{
-	static struct vmm_state st;
-	u32 eax, ebx, ecx, edx, cr4 = 0;
-
-	ASSERT_EQ(1, __get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx));
-	/* UMIP, LA57, FSGSBASE, SMEP, SMAP */
-	cr4 |= (ecx >> 2 & 1) << 11 | (ecx >> 16 & 1) << 12 | (ebx & 1) << 16 |
-	       (ebx >> 7 & 1) << 20 | (ebx >> 20 & 1) << 21;
-	/* mov cr4,eax; out 1,al */
-	CODE(0x0f, 0x22, 0xe0, 0xe6, 0x01);
-	set_regs(self->v, VMM_RAX, cr4);
-	NEXT_IO(1);
-	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_SREGS, &st));
-	EXPECT_EQ(cr4, st.sregs.cr4);
-	EXPECT_EQ(0, vcpu_set(self->v, VMM_STATE_SREGS, &st));
 }
 
 /* 32-bit interrupt gate to 0x9000 + n * 0x100, where the handler says out n */

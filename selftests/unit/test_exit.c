@@ -5,7 +5,6 @@
 #include <stdio.h>
 #include <cmocka.h>
 
-#define EFER_LMA	(1ULL << 10)
 #define ERESTARTSYS	512
 
 #pragma GCC diagnostic push
@@ -40,6 +39,7 @@ void vmm_events_get(struct vmm_vcpu *vcpu, struct vmm_events *e)
 NOT_CALLED(int, vmm_insn_len, struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
 NOT_CALLED(int, vmm_insn_mov_cr4, struct vmm_vcpu *vcpu)
 NOT_CALLED(int, vmm_cr4_write, struct vmm_vcpu *vcpu, u64 value)
+NOT_CALLED(int, vmm_task_switch, struct vmm_vcpu *vcpu)
 NOT_CALLED(int, vmm_insn_mov, struct vmm_vcpu *vcpu, struct vmm_insn_mov *m)
 NOT_CALLED(int, vmm_msr_read, struct vmm_vcpu *vcpu, u32 index, u64 *value)
 NOT_CALLED(int, vmm_msr_write, struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)

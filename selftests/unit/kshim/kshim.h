@@ -104,6 +104,10 @@ struct mm_struct;
 #define pagefault_enable()	do { } while (0)
 #define __copy_from_user_inatomic(to, from, n) (memcpy(to, from, n), 0UL)
 
+static inline void yield(void)
+{
+}
+
 #define EFER_LMA		(1U << 10)
 #define EFER_NX			(1U << 11)
 
