@@ -346,6 +346,9 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 		return 1;
 	case FACT_RDPMC:
 		return general_protection(vcpu);
+	case FACT_TIMER:
+		vmm_lapic_timer_fired(vcpu);
+		return 1;
 	case FACT_PAUSE:
 		if (vcpu->loaded)
 			return 0;

@@ -24,6 +24,8 @@
 /* A deadline further away than this gets another alarm then; see tsc_to_ns() */
 #define TIMER_MAX_SLEEP_MS	100000ULL
 
+bool vmm_exit_timer;
+
 static u32 timer_mode(const struct vmm_lapic *apic)
 {
 	return lapic_reg(apic, LAPIC_LVT_TIMER) & LVT_TIMER_MODE;
@@ -115,13 +117,20 @@ static bool timer_sync(struct vmm_vcpu *vcpu)
 	return timer_sync_count(vcpu);
 }
 
+/* in the fast gear the CPU itself ends the guest's turn when the deadline comes */
+static bool cpu_rings(const struct vmm_vcpu *vcpu)
+{
+	return vmm_exit_timer && vcpu->loaded && vcpu->apic.tsc_deadline;
+}
+
 static void timer_set_alarm(struct vmm_vcpu *vcpu)
 {
 	struct vmm_lapic *apic = &vcpu->apic;
 	ktime_t alarm = apic->timer_target;
 	u64 now;
 
-	if ((!apic->timer_running && !apic->tsc_deadline) || timer_masked(apic)) {
+	if ((!apic->timer_running && !apic->tsc_deadline) || timer_masked(apic) ||
+	    cpu_rings(vcpu)) {
 		/* one that is under way already finds nothing to do */
 		hrtimer_try_to_cancel(&apic->timer);
 		return;
@@ -140,6 +149,24 @@ void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu)
 {
 	timer_sync(vcpu);
 	timer_set_alarm(vcpu);
+}
+
+/* The vCPU is about to sleep, where no CPU rings for it; and is awake again */
+void vmm_lapic_timer_sleep(struct vmm_vcpu *vcpu)
+{
+	if (vmm_exit_timer && vcpu->apic.tsc_deadline)
+		timer_set_alarm(vcpu);
+}
+
+void vmm_lapic_timer_wake(struct vmm_vcpu *vcpu)
+{
+	if (vmm_exit_timer && vcpu->apic.tsc_deadline)
+		hrtimer_try_to_cancel(&vcpu->apic.timer);
+}
+
+u64 vmm_lapic_deadline(struct vmm_vcpu *vcpu)
+{
+	return timer_masked(&vcpu->apic) ? 0 : vcpu->apic.tsc_deadline;
 }
 
 /* The guest's TSC was moved: the deadline is another distance away */

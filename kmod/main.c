@@ -109,6 +109,7 @@ static int __init vmm_init(void)
 	r = vmm_ops->setup();
 	if (r)
 		return r;
+	vmm_exit_timer = vmm_ops->features() & VMM_FEAT_EXIT_TIMER;
 	r = vmm_host_enable();
 	if (r) {
 		if (r == -EBUSY)

@@ -137,8 +137,12 @@ static bool can_run(struct vmm_vcpu *vcpu)
 /* in HLT or WAIT_SIPI; IRR may be set and the requests come from anywhere */
 static int sleep(struct vmm_vcpu *vcpu)
 {
-	return wait_event_interruptible(vcpu->wq, READ_ONCE(vcpu->requests) ||
-					can_run(vcpu));
+	int r;
+
+	vmm_lapic_timer_sleep(vcpu);
+	r = wait_event_interruptible(vcpu->wq, READ_ONCE(vcpu->requests) || can_run(vcpu));
+	vmm_lapic_timer_wake(vcpu);
+	return r;
 }
 
 /*
@@ -285,8 +289,8 @@ static void gear_down(struct vmm_vcpu *vcpu)
  */
 static bool stretch_over(const struct vmm_vcpu *vcpu)
 {
-	return vcpu->fact.kind == FACT_HOST || vcpu->fact.kind == FACT_EXCEPTION ||
-	       vcpu->ev.run_state != VMM_RUNNING;
+	return vcpu->fact.kind == FACT_HOST || vcpu->fact.kind == FACT_TIMER ||
+	       vcpu->fact.kind == FACT_EXCEPTION || vcpu->ev.run_state != VMM_RUNNING;
 }
 
 /*

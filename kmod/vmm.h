@@ -65,6 +65,7 @@ enum vmm_fact_kind {
 	FACT_NOP,		/* skip it: WBINVD, INVD */
 	FACT_XSETBV,
 	FACT_RDPMC,
+	FACT_TIMER,		/* the TSC deadline has come, or a long time passed */
 	FACT_PAUSE,		/* a loop of PAUSEs: it waits for another vCPU */
 	FACT_HYPERCALL,
 	FACT_TASK_SWITCH,	/* task: do it in the CPU's place */
@@ -577,6 +578,14 @@ u64 vmm_lapic_cr8(struct vmm_vcpu *vcpu);
 void vmm_lapic_set_cr8(struct vmm_vcpu *vcpu, u64 cr8);
 /* REQ_TIMER: put the timer's vector into IRR, start the next period */
 void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu);
+/*
+ * With vmm_exit_timer the vendor gives FACT_TIMER at the deadline (guest TSC; 0:
+ * none), and an alarm of the host's is set only while the vCPU sleeps.
+ */
+extern bool vmm_exit_timer;			/* set once, at module load */
+u64 vmm_lapic_deadline(struct vmm_vcpu *vcpu);
+void vmm_lapic_timer_sleep(struct vmm_vcpu *vcpu);
+void vmm_lapic_timer_wake(struct vmm_vcpu *vcpu);
 /* after tsc_offset changed: the deadline is another distance away */
 void vmm_lapic_tsc_moved(struct vmm_vcpu *vcpu);
 /* MSI by address and data; -> vCPUs it went to, 0 none, -errno malformed */

@@ -197,8 +197,10 @@ void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 	case EXIT_REASON_EXTERNAL_INTERRUPT:
 	case EXIT_REASON_INIT_SIGNAL:
 	case EXIT_REASON_SIPI_SIGNAL:
-	case EXIT_REASON_PREEMPTION_TIMER:
 		f->kind = FACT_HOST;
+		return;
+	case EXIT_REASON_PREEMPTION_TIMER:
+		f->kind = FACT_TIMER;
 		return;
 	case EXIT_REASON_INTERRUPT_WINDOW:
 	case EXIT_REASON_NMI_WINDOW:

@@ -158,9 +158,17 @@ static void write_registers(struct vmm_vcpu *vcpu)
  */
 #define MAX_TURN_MS	10
 
-static u32 timer_value(void)
+/* for the preemption timer, SDM 3C 26.5.1: until the guest's deadline */
+static u32 timer_value(struct vmm_vcpu *vcpu)
 {
-	return min_t(u64, (u64)tsc_khz * MAX_TURN_MS >> vmx_caps.timer_shift, U32_MAX);
+	u64 ticks = (u64)tsc_khz * MAX_TURN_MS, deadline = vmm_lapic_deadline(vcpu), now;
+	u64 unit = 1ULL << vmx_caps.timer_shift;
+
+	if (deadline) {
+		now = vmm_guest_tsc(vcpu);
+		ticks = min(ticks, deadline > now ? deadline - now : 0);
+	}
+	return min_t(u64, (ticks + unit - 1) >> vmx_caps.timer_shift, U32_MAX);
 }
 
 static void before_entry(struct vmm_vcpu *vcpu)
@@ -183,7 +191,8 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	WRITE_IF_CHANGED(vmx->proc, CPU_BASED_VM_EXEC_CONTROL, proc);
 	WRITE_IF_CHANGED(vmx->proc2, SECONDARY_VM_EXEC_CONTROL, proc2);
 	if (vmx_caps.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
-		WRITE_IF_CHANGED(vmx->timer, VMX_PREEMPTION_TIMER_VALUE, timer_value());
+		WRITE_IF_CHANGED(vmx->timer, VMX_PREEMPTION_TIMER_VALUE,
+				 timer_value(vcpu));
 	write_interruptibility(vcpu, nmi);
 	write_registers(vcpu);
 	if (vmx->flush)

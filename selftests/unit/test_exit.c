@@ -51,6 +51,11 @@ NOT_CALLED(int, vmm_lapic_mmio_write, struct vmm_vcpu *vcpu, u32 offset, u32 val
 	   u8 *eoi)
 #pragma GCC diagnostic pop
 
+void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu)
+{
+	fail_msg("vmm_lapic_timer_fired of vCPU %u", vcpu->id);
+}
+
 void vmm_cpuid_exec(struct vmm_vcpu *vcpu)
 {
 	fail_msg("vmm_cpuid_exec of vCPU %u", vcpu->id);
