@@ -419,6 +419,13 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	v->int_ctl &= ~V_TPR_MASK;
 	v->int_ctl |= vmm_lapic_cr8(vcpu) | V_INTR_MASKING;
 	offer_interrupt(vcpu);
+	/*
+	 * QEMU dies of a guest that writes CR8 while V_IRQ is set: it tells the
+	 * virtual CPU without holding its lock. Elsewhere that costs an exit, and
+	 * only to a guest that writes CR8 with an interrupt held back.
+	 */
+	if (v->int_ctl & V_IRQ)
+		v->intercept_cr = INTERCEPT_CR8_WRITE;
 	v->event_inj = 0;
 	if (vcpu->ev.type) {
 		v->event_inj = event_encode(&vcpu->ev);

@@ -10,6 +10,7 @@ a guest is wanted. Prints TAP; exits 0 if nothing failed.
 import argparse
 import ctypes
 import os
+import select
 import signal
 import socket
 import struct
@@ -23,6 +24,8 @@ ROM = "build/guests/bench.rom"
 MBR = "build/guests/mbr.bin"
 # firmware whose user does what vmmd cannot emulate: prints vectors and powers off
 USERDEV = "build/guests/userdev.rom"
+# firmware with an UEFI, of the package ovmf
+OVMF = "/usr/share/ovmf/OVMF.fd"
 # firmware that never ends: JMP to itself at the reset vector
 SPIN = b"\x90" * 0xfff0 + b"\xeb\xfe" + b"\x90" * 14
 # firmware that triple-faults: LIDT of an empty table, then INT3
@@ -178,6 +181,21 @@ def user_gets_ud(b):
     want(err.count("vCPU 0: ") == 1 and "fxsave" in err, "wanted one report, found %s" % err)
 
 
+def uefi_shell(b):
+    """Of an empty disk, OVMF starts its shell."""
+    vm = b.start("--firmware", OVMF)
+    seen, deadline = b"", time.monotonic() + TIMEOUT
+    try:
+        while b"Shell>" not in seen:
+            ready = select.select([vm.stdout], [], [], max(0, deadline - time.monotonic()))[0]
+            data = os.read(vm.stdout.fileno(), 65536) if ready else b""
+            want(data, "no shell, but %r" % seen[-500:])
+            seen += data
+    finally:
+        vm.kill()
+        vm.communicate()
+
+
 def crash_exits(b):
     status, _, err = b.run("--firmware", b.crash, "--on-crash", "exit")
     want(status == 3, "exit status %d: %s" % (status, err))
@@ -269,6 +287,7 @@ TESTS = [
     ("a machine of four CPUs boots", many_cpus),
     ("more than 3 GiB of memory go around the hole for PCI", memory_map),
     ("a user of the guest gets #UD for what vmmd cannot do", user_gets_ud),
+    ("an UEFI starts its shell", uefi_shell),
     ("a triple fault ends with a report and status 3", crash_exits),
     ("a guest that ignores SIGTERM is forced off with status 4", forced_after_grace),
 ]
