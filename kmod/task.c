@@ -178,7 +178,7 @@ static int write_span(struct task *t, const struct span *span, const void *buf, 
 
 /* ---- descriptors --------------------------------------------------------------- */
 
-/* where the descriptor is; false: beyond its table, or there is no LDT */
+/* where the descriptor is; false: beyond its table. No LDT has a limit of 0. */
 static bool descriptor_at(const struct task *t, u16 sel, u32 *va)
 {
 	const struct vmm_segment *ldt = &t->s.seg[VMM_LDTR];
@@ -186,7 +186,7 @@ static bool descriptor_at(const struct task *t, u16 sel, u32 *va)
 
 	if (sel & SEL_TI) {
 		*va = ldt->base + index;
-		return ldt->attr & VMM_SEG_P && index + 7 <= ldt->limit;
+		return index + 7 <= ldt->limit;
 	}
 	*va = t->s.gdtr.base + index;
 	return index + 7 <= t->s.gdtr.limit;
@@ -422,8 +422,7 @@ static int load_ldtr(struct task *t)
 
 	if (!(sel & SEL_NOT_RPL))
 		return OK;
-	if (sel & SEL_TI)
-		return fault(t, X86_TRAP_TS, sel);
+	/* one that is itself in the LDT points nowhere: there is none yet */
 	r = get_descriptor(t, sel, X86_TRAP_TS, &seg);
 	if (r)
 		return r;

@@ -7,6 +7,8 @@
  * T bit, #SS for a stack that is not present, conforming code, EXT in error
  * codes, page faults at the back link, CF and RF in the flags of the old task, EIP
  * of one that faults before its first instruction, the accessed bit of segments.
+ * Nor can QEMU begin a switch again that a nested page fault interrupted, as they
+ * come when a whole VM is rebuilt: no row for this guest in roundtrip_test.
  */
 #include "rt.h"
 

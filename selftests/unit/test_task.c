@@ -37,7 +37,7 @@ enum {
 	SEL_LDT = 0x28, SEL_UCODE = 0x33, SEL_UDATA = 0x3b, SEL_GONE_DATA = 0x40,
 	SEL_GONE_CODE = 0x48, SEL_EXECUTE = 0x50, SEL_READ = 0x58,
 	SEL_CONFORM = 0x60, SEL_CONFORM3 = 0x6b, SEL_GONE_LDT = 0x70,
-	SEL_CODE16 = 0x78, SEL_DOWN = 0x80, SEL_END = 0x88,
+	SEL_CODE16 = 0x78, SEL_DOWN = 0x80, SEL_FRESH = 0x88, SEL_END = 0x90,
 };
 
 static u8 ram[RAM_SIZE];
@@ -194,6 +194,7 @@ static void make_gdt(void)
 	descriptor(GDT, SEL_GONE_LDT, LDT, 15, 0x02, 0);
 	descriptor(GDT, SEL_CODE16, 0x12345678, 0xffff, 0x9b, 0);
 	descriptor(GDT, SEL_DOWN, 0, 0x7fff, 0x97, 4);		/* expands down */
+	descriptor(GDT, SEL_FRESH, 0, 0xfffff, 0x92, 0xc);	/* not accessed */
 	descriptor(LDT, 0x08, 0x4000, 0xff, 0x93, 4);
 }
 
@@ -537,17 +538,29 @@ static void test_v86(void **state)
 	assert_fault(X86_TRAP_GP, 0);
 }
 
-static void test_ring3(void **state)
+static void in_ring3(void)
 {
 	int n;
 
+	setup(NULL);
 	for (n = VMM_ES; n <= VMM_GS; n++)
 		new32->seg[n].sel = SEL_UDATA;
 	new32->seg[VMM_CS].sel = SEL_UCODE;
+}
+
+static void test_ring3(void **state)
+{
+	in_ring3();
 	assert_int_equal(vmm_task_switch(vcpu), 1);
 	assert_int_equal(vcpu->ev.type, VMM_EVENT_NONE);
 	assert_seg(VMM_CS, 0, ~0U, SEL_UCODE, 0xcfb);
 	assert_seg(VMM_SS, 0, ~0U, SEL_UDATA, 0xcf3);
+
+	/* data of ring 0, though asked for with its rights */
+	in_ring3();
+	new32->seg[VMM_ES].sel = SEL_DATA;
+	assert_int_equal(vmm_task_switch(vcpu), 1);
+	assert_fault(X86_TRAP_TS, SEL_DATA);
 }
 
 /* conforming code of ring 0 in ring 3, and as data that asks for no privilege */
@@ -600,6 +613,22 @@ static void test_bad_selector(void **state)
 		vcpu->fact.task.selector = bad[i];
 		refused(X86_TRAP_GP, (bad[i] & ~3) | 1);
 	}
+	/* a TSS in the LDT is none, and half a descriptor neither */
+	fact(TASK_BY_JMP);
+	descriptor(LDT, 0, NEW, 103, 0x89, 0);
+	sregs.seg[VMM_LDTR] = (struct vmm_segment){ LDT, 15, SEL_LDT, 0x82 };
+	vcpu->fact.task.selector = 4;
+	refused(X86_TRAP_GP, 4);
+	fact(TASK_BY_JMP);
+	sregs.gdtr.limit = SEL_NEW + 6;
+	refused(X86_TRAP_GP, SEL_NEW);
+}
+
+static void test_half_in_ldt(void **state)
+{
+	descriptor(GDT, SEL_LDT, LDT, 14, 0x82, 0);
+	assert_int_equal(vmm_task_switch(vcpu), 1);
+	assert_fault(X86_TRAP_TS, 0x0c);
 }
 
 static void test_bad_tss(void **state)
@@ -645,6 +674,7 @@ static const struct {
 	{ VMM_LDTR, 0x0c, X86_TRAP_TS, 0x0c },
 	{ VMM_LDTR, SEL_END, X86_TRAP_TS, SEL_END },
 	{ VMM_LDTR, SEL_DATA, X86_TRAP_TS, SEL_DATA },
+	{ VMM_LDTR, SEL_FRESH, X86_TRAP_TS, SEL_FRESH },
 	{ VMM_LDTR, SEL_OLD, X86_TRAP_TS, SEL_OLD },
 	{ VMM_LDTR, SEL_GONE_LDT, X86_TRAP_TS, SEL_GONE_LDT },
 	{ VMM_CS, 0, X86_TRAP_TS, 0 },
@@ -661,6 +691,7 @@ static const struct {
 	{ VMM_SS, SEL_READ, X86_TRAP_TS, SEL_READ },
 	{ VMM_SS, SEL_LDT, X86_TRAP_TS, SEL_LDT },
 	{ VMM_SS, SEL_UDATA, X86_TRAP_TS, SEL_UDATA & ~3 },
+	{ VMM_SS, SEL_UDATA & ~3, X86_TRAP_TS, SEL_UDATA & ~3 },
 	{ VMM_SS, SEL_DATA | 3, X86_TRAP_TS, SEL_DATA },
 	{ VMM_SS, SEL_GONE_DATA, X86_TRAP_SS, SEL_GONE_DATA },
 	{ VMM_DS, SEL_EXECUTE, X86_TRAP_TS, SEL_EXECUTE },
@@ -874,6 +905,7 @@ static void test_cr3(void **state)
 		assert_false(has(TABLES, STACK - 4, pae, _PAGE_ACCESSED));
 		assert_false(has(TABLES, LDT, pae, _PAGE_ACCESSED));
 		assert_true(get(TABLES, 8) & (pae ? 1 : _PAGE_ACCESSED));
+		assert_false(get(TABLES, 8) & _PAGE_DIRTY);
 		if (pae)
 			assert_false(get(TABLES, 8) & _PAGE_ACCESSED);
 	}
@@ -987,7 +1019,14 @@ static void test_walk(void **state)
 	put(TABLES + 0x1008, 1ULL << 40 | 0x600000 | _PAGE_PSE | PTE_ALL, 8);
 	assert_int_equal(walk(0x00212345, 0, &w), 1);
 	assert_int_equal(walk(0x00212345, WALK_PEEK, &w), 0);
-	/* entry 3 of the PDPTEs */
+	/* the PDPTEs need not begin a page */
+	put(TABLES + 0x20, (TABLES + 0x1000) | _PAGE_PRESENT, 8);
+	put(TABLES, 0, 8);
+	sregs.cr3 = TABLES + 0x20;
+	assert_int_equal(walk(0x1234, 0, &w), 0);
+	assert_true(w.gpa == 0x1234);
+	sregs.cr3 = TABLES;
+	/* entry 3 of them */
 	assert_int_equal(walk(0xc0000000, WALK_USER, &w), 1);
 	assert_int_equal(w.error, X86_PF_USER);
 
@@ -1003,6 +1042,16 @@ static void test_walk(void **state)
 	assert_int_equal(walk(0x1000, WALK_USER, &w), 1);
 	sregs.cr0 &= ~(u64)X86_CR0_WP;
 	assert_int_equal(walk(0x1000, WALK_WRITE, &w), 0);
+	put(pte_at(TABLES, 0x1000, false), 0x1000 | _PAGE_PRESENT | _PAGE_USER, 4);
+	assert_int_equal(walk(0x1000, WALK_WRITE | WALK_USER, &w), 1);
+	assert_int_equal(w.error, X86_PF_PROT | X86_PF_WRITE | X86_PF_USER);
+	/* rights are those of all levels */
+	setup_paging(false);
+	put(TABLES, (TABLES + 0x1000) | _PAGE_PRESENT | _PAGE_USER, 4);
+	assert_int_equal(walk(0x1000, WALK_WRITE, &w), 1);
+	assert_int_equal(walk(0x1000, WALK_USER, &w), 0);
+	put(TABLES, (TABLES + 0x1000) | _PAGE_PRESENT | _PAGE_RW, 4);
+	assert_int_equal(walk(0x1000, WALK_USER, &w), 1);
 }
 
 static void test_walk_long(void **state)
@@ -1021,6 +1070,10 @@ static void test_walk_long(void **state)
 	assert_false(get(TABLES + (va >> 39 & 511) * 8, 8) & _PAGE_ACCESSED);
 	assert_int_equal(walk(va, 0, &w), 0);
 	assert_true(get(TABLES + (va >> 39 & 511) * 8, 8) & _PAGE_ACCESSED);
+	put(TABLES, TABLES2 | _PAGE_PSE | PTE_ALL, 8);
+	put(TABLES2, _PAGE_PSE | PTE_ALL, 8);
+	assert_int_equal(walk(0x1000, 0, &w), 1);
+	assert_int_equal(w.error, X86_PF_PROT | X86_PF_RSVD);
 	/* one level more: the same tables below it */
 	put(TABLES2 + (va >> 48 & 511) * 8, TABLES | PTE_ALL, 8);
 	sregs.cr3 = TABLES2;
@@ -1114,6 +1167,17 @@ static void test_no_page(void **state)
 	assert_true(failed > 40);
 }
 
+/* INT1 is an event from outside by EXT, but an instruction that happens again */
+static void test_int1_again(void **state)
+{
+	fact_event(VMM_EVENT_EXCEPTION, X86_TRAP_DB, false, 0);
+	vcpu->fact.insn_len = 1;
+	absent[NEW / 4096] = true;
+	assert_int_equal(vmm_task_switch(vcpu), -1);
+	assert_int_equal(vcpu->ev.type, VMM_EVENT_NONE);
+	assert_int_equal(vcpu->rip, 0x1234);
+}
+
 /* ---- rubbish ------------------------------------------------------------------------------------------ */
 
 static u32 seed;
@@ -1177,6 +1241,7 @@ int main(void)
 		cmocka_unit_test_setup(test_conforming, setup),
 		cmocka_unit_test_setup(test_accessed, setup),
 		cmocka_unit_test_setup(test_bad_selector, setup),
+		cmocka_unit_test_setup(test_half_in_ldt, setup),
 		cmocka_unit_test_setup(test_bad_tss, setup),
 		cmocka_unit_test_setup(test_broken_segments, setup),
 		cmocka_unit_test_setup(test_ext, setup),
@@ -1189,6 +1254,7 @@ int main(void)
 		cmocka_unit_test_setup(test_walk_long, setup),
 		cmocka_unit_test_setup(test_walk_races, setup),
 		cmocka_unit_test_setup(test_no_page, setup),
+		cmocka_unit_test_setup(test_int1_again, setup),
 		cmocka_unit_test_setup(test_rubbish, setup),
 	};
 
