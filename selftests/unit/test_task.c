@@ -178,6 +178,8 @@ static bool is_busy(u16 sel)
 
 static void make_gdt(void)
 {
+	/* a null selector does not look at it */
+	descriptor(GDT, 0, 0, 0xfffff, 0x9b, 0xc);
 	descriptor(GDT, SEL_CODE, 0, 0xfffff, 0x9b, 0xc);
 	descriptor(GDT, SEL_DATA, 0, 0xfffff, 0x93, 0xc);
 	descriptor(GDT, SEL_OLD, OLD, 103, 0x8b, 0);
