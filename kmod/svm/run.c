@@ -425,7 +425,7 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	 * only to a guest that writes CR8 with an interrupt held back.
 	 */
 	if (v->int_ctl & V_IRQ)
-		v->intercept_cr = INTERCEPT_CR8_WRITE;
+		v->intercept_cr |= INTERCEPT_CR8_WRITE;
 	v->event_inj = 0;
 	if (vcpu->ev.type) {
 		v->event_inj = event_encode(&vcpu->ev);
