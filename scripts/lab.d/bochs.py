@@ -17,7 +17,7 @@ from common import (BUILD, CPIO_END, HERE, TOP, Failure, cpio_entry, initramfs,
                     initramfs_sources, is_newer, module_paths, prepare_vmlinux, release_of,
                     write_whole)
 
-MODELS = {"vmx": "corei7_haswell_4770", "svm-bochs": "zambezi"}
+MODELS = {"vmx": "corei7_haswell_4770", "vmx-off": "corei7_haswell_4770", "svm-bochs": "zambezi"}
 
 # In the initramfs; the second line only for --disk.
 MODULES = ("nd_e820", "nd_pmem", "squashfs", "overlay")
@@ -37,6 +37,8 @@ ETC = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts", "/etc/ld
 LEFT_OUT = [os.path.join(TOP, name) for name in (
     ".git", "build/kernel", "build/lab", "build/unit", "build/e2e", "build/bench")]
 LEFT_OUT_ENDS = (".o", ".a", ".img", ".cmd", ".mod.c")
+
+BIOS = "/usr/share/bochs/BIOS-bochs-latest"
 
 MiB = 1 << 20
 # See boot.S. The pads must outnumber the blocks that the BIOS touches (six).
@@ -322,6 +324,24 @@ def prepare_memory(args, kernel, job):
 # ---- the run
 
 
+def prepare_bios(args, job):
+    """The BIOS; for vmx-off one that locks VT-x off instead of on."""
+    if args.cpu != "vmx-off":
+        return BIOS
+    with open(BIOS, "rb") as f:
+        image = f.read()
+    # rdmsr of IA32_FEATURE_CONTROL, then "or eax, 5" (lock, on): in 32 and 16 bits.
+    for width in b"", b"\x66":
+        head = b"\xb9\x3a\x00\x00\x00\x0f\x32" + width + b"\x83\xc8"
+        if head + b"\x05" not in image:
+            raise Failure(1, "%s does not lock VT-x on" % BIOS)
+        image = image.replace(head + b"\x05", head + b"\x01")
+    bios = os.path.join(job, "bios")
+    with open(bios, "wb") as f:
+        f.write(image)
+    return bios
+
+
 def bochsrc(args, job, memory, serial):
     disks = []
     for i, (name, readonly) in enumerate(args.disk):
@@ -336,7 +356,7 @@ def bochsrc(args, job, memory, serial):
             args.model or MODELS[args.cpu], args.smp, IPS),
         # More than 2 GiB it would keep in a file.
         "memory: guest=%d, host=%d" % (memory, min(memory, 2048)),
-        "romimage: file=/usr/share/bochs/BIOS-bochs-latest, options=fastboot",
+        "romimage: file=%s, options=fastboot" % prepare_bios(args, job),
         "vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest",
         'optramimage1: file="%s/memory.img", address=0x%x' % (job, PADS_AT),
         "pci: enabled=1, chipset=i440fx",

@@ -26,7 +26,7 @@ def command_line(args, kernel, initrd, job, ports):
 
     append = ["console=ttyS0,115200", "nokaslr", "panic=-1", "oops=panic", "loglevel=7",
               args.append]
-    cpu = "max,+svm"
+    cpu = "max,%ssvm" % ("-" if args.cpu == "none" else "+")
     accel = "tcg,thread=" + ("multi" if args.mttcg else "single")
     command = ["qemu-system-x86_64", "-name", "lab", "-nodefaults", "-no-user-config",
                "-display", "none", "-no-reboot", "-m", str(args.mem), "-smp", str(args.smp)]

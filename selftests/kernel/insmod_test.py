@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0
 """Load and unload: a hundred times over with nothing left behind, twice, in use,
-while others open the device and CPUs come and go, and beside KVM. Usage: insmod_test.py vmm.ko; TAP on standard output.
-The module is loaded again at the end if it was loaded at the start."""
+while others open the device and CPUs come and go, and beside KVM.
+Usage: insmod_test.py vmm.ko; TAP on standard output. The module is loaded again
+at the end if it was loaded at the start."""
 
 import errno
 import fcntl
+import mmap
 import os
 import re
 import signal
@@ -23,6 +25,12 @@ PAGE_KIB = 4
 CPU1 = "/sys/devices/system/cpu/cpu1/online"
 
 VMM_CREATE_VM = 0xB702
+VMM_CREATE_VCPU = 0xB710
+VMM_RUN = 0xB720
+VMM_EXIT_MMIO = 2
+RUN_REASON = 16             # offset in the run page
+RUN_GPA = 64
+RESET_VECTOR = 0xFFFFFFF0
 KVM_CREATE_VM = 0xAE01
 MSR_EFER = 0xC0000080
 EFER_SVME = 1 << 12
@@ -33,6 +41,16 @@ TAINT = re.compile(r"loading out-of-tree module|module verification failed|drop_
 
 class Skip(Exception):
     pass
+
+
+def vendor():
+    """"svm", "vmx" or None: what the kernel says of this CPU."""
+    with open("/proc/cpuinfo") as f:
+        found = re.search(r"^flags.*\b(svm|vmx)\b", f.read(), re.MULTILINE)
+    return found and found.group(1)
+
+
+KVM = {"svm": "kvm_amd", "vmx": "kvm_intel"}.get(vendor(), "kvm")
 
 
 def want(condition, message):
@@ -76,6 +94,14 @@ def free_kib():
     return int(fields["MemFree"].split()[0])
 
 
+def all_or_none_on():
+    """Is the hardware on where it is to be while the module is loaded? SVM on all
+    CPUs; VT-x only while a guest runs."""
+    cpus = svme_cpus()
+    wanted = os.cpu_count() if vendor() == "svm" else 0
+    want(len(cpus) == wanted, "SVM is on on CPU %s only" % cpus)
+
+
 def svme_cpus():
     """CPUs on which SVM is switched on."""
     run("modprobe", "msr")
@@ -92,13 +118,13 @@ def svme_cpus():
 
 
 def kvm_vm():
-    """(/dev/kvm, a VM): from here on KVM owns the CPU's SVM. Newer kernels take
-    it when kvm_amd is loaded, older ones with the first VM."""
-    modprobe = run("modprobe", "kvm_amd")
+    """(/dev/kvm, a VM): from here on KVM owns the hardware. Newer kernels take it
+    when KVM's module is loaded, older ones with the first VM."""
+    modprobe = run("modprobe", KVM)
     if any(os.strerror(e) in modprobe.stderr for e in (errno.EBUSY, errno.EIO)):
         raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
     if modprobe.returncode:
-        raise Skip("cannot load kvm_amd: " + modprobe.stderr.strip())
+        raise Skip("cannot load %s: " % KVM + modprobe.stderr.strip())
     dev = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     try:
         return dev, fcntl.ioctl(dev, KVM_CREATE_VM, 0)
@@ -163,8 +189,7 @@ def test_a_hundred_times(module):
 def test_leaves_the_cpus_clean(module):
     want(not svme_cpus(), "SVM is on before insmod, on CPU %s" % svme_cpus())
     want(insmod(module) == 0, "insmod failed")
-    cpus = svme_cpus()
-    want(len(cpus) == os.cpu_count(), "SVM is on on CPU %s only" % cpus)
+    all_or_none_on()
     want(rmmod() == 0, "rmmod failed")
     want(not svme_cpus(), "SVM is still on after rmmod, on CPU %s" % svme_cpus())
 
@@ -225,7 +250,7 @@ def test_cpus_that_come_and_go(module):
         set_cpu1(False)
         want(insmod(module) == 0, "insmod failed with a CPU offline")
         set_cpu1(True)
-        want(len(svme_cpus()) == os.cpu_count(), "SVM is on on CPU %s only" % svme_cpus())
+        all_or_none_on()
         set_cpu1(False)
         want(rmmod() == 0, "rmmod failed with a CPU offline")
     finally:
@@ -253,42 +278,70 @@ def test_mode_of_the_device(module):
     want(not mode & 0o007, "/dev/vmm has mode %o: everybody may use it" % mode)
 
 
-def test_kvm_owns_svm(module):
+def enter_once():
+    """A guest of our own at its reset vector, where there is no memory: its first
+    instruction is an exit."""
+    dev = os.open("/dev/vmm", os.O_RDWR | os.O_CLOEXEC)
+    vm = fcntl.ioctl(dev, VMM_CREATE_VM, 0)
+    vcpu = fcntl.ioctl(vm, VMM_CREATE_VCPU, 0)
+    try:
+        fcntl.ioctl(vcpu, VMM_RUN, 0)
+        with mmap.mmap(vcpu, mmap.PAGESIZE) as page:
+            reason = struct.unpack_from("<I", page, RUN_REASON)[0]
+            gpa = struct.unpack_from("<Q", page, RUN_GPA)[0]
+        want((reason, gpa) == (VMM_EXIT_MMIO, RESET_VECTOR),
+             "wanted an MMIO exit at the reset vector, found %d at %#x" % (reason, gpa))
+    finally:
+        close(vcpu, vm, dev)
+
+
+def test_kvm_came_first(module):
     fds = kvm_vm()
     lines = len(log())
     try:
         want(insmod(module) == errno.EBUSY, "wanted EBUSY while KVM has a VM")
         said = [line for line in log()[lines:] if "vmm:" in line and not TAINT.search(line)]
         want(len(said) == 1, "wanted one sentence in the log, found %s" % said)
-        want("rmmod kvm_amd" in said[0], "no remedy in: " + said[0])
+        want("rmmod " + KVM in said[0], "no remedy in: " + said[0])
         want(not loaded() and not os.path.exists("/dev/vmm"), "half of it stayed")
     finally:
         close(*fds)
-    want(rmmod("kvm_amd") == 0, "rmmod kvm_amd failed")
+    want(rmmod(KVM) == 0, "rmmod %s failed" % KVM)
     want(insmod(module) == 0, "insmod after the remedy failed")
     want(rmmod() == 0, "rmmod failed")
 
 
-def test_vmm_owns_svm(module):
-    want(insmod(module) == 0, "insmod failed")
+def kvm_is_kept_out():
     try:
         close(*kvm_vm())
         raise AssertionError("KVM made a VM while vmm owns SVM")
     except OSError as e:
         want(e.errno == errno.EBUSY, "KVM says " + e.strerror)
-    want(len(svme_cpus()) == os.cpu_count(), "KVM's attempt switched SVM off")
+    all_or_none_on()
+
+
+def kvm_runs_beside():
+    """KVM keeps VT-x on while it has VMs; ours run all the same, then and after."""
+    fds = kvm_vm()
+    try:
+        for _ in range(RACES):
+            enter_once()
+    finally:
+        close(*fds)
+    enter_once()
+
+
+def test_kvm_comes_later(module):
+    want(insmod(module) == 0, "insmod failed")
+    enter_once()
+    if vendor() == "svm":
+        kvm_is_kept_out()
+    else:
+        kvm_runs_beside()
     want(rmmod() == 0, "rmmod failed")
     # and now it is KVM's turn
     close(*kvm_vm())
-    want(rmmod("kvm_amd") == 0, "rmmod kvm_amd failed")
-
-
-def test_without_svm(module):
-    with open("/proc/cpuinfo") as f:
-        if re.search(r"^flags.*\bsvm\b", f.read(), re.MULTILINE):
-            raise Skip("this CPU has SVM")
-    want(insmod(module) == errno.EOPNOTSUPP, "wanted EOPNOTSUPP")
-    want(any("vmm:" in line and "SVM" in line for line in log()), "no sentence in the log")
+    want(rmmod(KVM) == 0, "rmmod %s failed" % KVM)
 
 
 def main():
@@ -300,7 +353,7 @@ def main():
     if was_loaded and rmmod():
         print("Bail out! cannot unload vmm, which is in use", flush=True)
         return 1
-    rmmod("kvm_amd")
+    rmmod(KVM)
     print("TAP version 13\n1..%d" % len(tests), flush=True)
     for number, (name, test) in enumerate(tests, 1):
         result, note = "ok", ""
@@ -313,8 +366,8 @@ def main():
             print("# %s: %s" % (name, e))
         if loaded():
             rmmod()
-        if loaded("kvm_amd"):
-            rmmod("kvm_amd")
+        if loaded(KVM):
+            rmmod(KVM)
         print("%s %d %s%s" % (result, number, name[5:], note), flush=True)
     if was_loaded:
         insmod(module)
