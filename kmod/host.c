@@ -13,7 +13,7 @@
  * host_sleep() with interrupts off and no task left that could run a guest. What
  * an image holds, and what the firmware gives back, is a CPU with SVM off.
  * Suspend to idle does neither and needs neither: a CPU that idles keeps its
- * registers.
+ * registers. Its TSC runs on, and guests see that.
  *
  * Reboot, halt, power off, kexec: the reboot notifier. Firmware and the next
  * kernel find the CPUs as they were before insmod.

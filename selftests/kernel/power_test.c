@@ -6,10 +6,10 @@
  * devices suspended, the platform asked, all CPUs but one offline, and that one
  * too. After the last comes the real one, which the RTC ends.
  *
- * Linked statically: from "devices" on, the lab in QEMU has no files any more, for
- * 9p's virtio device does not survive being suspended. Below /tmp all is well:
- * selftests/e2e/sleep runs it there. And selftests/e2e/down.py calls, since that
- * ends the lab,
+ * Linked statically: from "devices" on, the lab in QEMU has no files but those in
+ * memory, for 9p's virtio device does not survive being suspended.
+ * selftests/e2e/sleep has it run there. And selftests/e2e/down.py calls, since
+ * that ends the lab,
  *
  *	power_test down reboot|poweroff
  *	power_test down kexec|crash KERNEL INITRD COMMANDLINE
@@ -57,9 +57,37 @@ static bool file_has(const char *path, const char *word)
 	return has;
 }
 
+#define MAX_CPUS	8
+#define MSR_VM_HSAVE_PA	0xc0010117
+
 FIXTURE(suspend) {
 	struct vm *idle;		/* never runs: has a TSC */
+	u64 save_area[MAX_CPUS];
 };
+
+/*
+ * Where VMRUN saves the host on each CPU. A CPU that was reset has forgotten it,
+ * and the host would be saved at address 0. Nothing to remember without SVM.
+ */
+static void get_save_areas(struct vm *vm, u64 *area)
+{
+	int fd, i, n = sysconf(_SC_NPROCESSORS_ONLN);
+	struct vmm_info info;
+	char path[32];
+
+	memset(area, 0, MAX_CPUS * sizeof(*area));
+	if (vm_ioctl(vm->dev, VMM_GET_INFO, &info))
+		vm_die("no VMM_GET_INFO");
+	for (i = 0; info.vendor == VMM_VENDOR_SVM && i < n && i < MAX_CPUS; i++) {
+		sprintf(path, "/dev/cpu/%d/msr", i);
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+		if (fd < 0 || pread(fd, &area[i], 8, MSR_VM_HSAVE_PA) != 8)
+			vm_die("%s: %s; try modprobe msr", path, strerror(errno));
+		if (!area[i])
+			vm_die("CPU %d has no save area for the host", i);
+		close(fd);
+	}
+}
 
 FIXTURE_VARIANT(suspend) {
 	const char *state;		/* freeze: to idle; mem: to RAM */
@@ -85,6 +113,7 @@ FIXTURE_SETUP(suspend)
 {
 	self->idle = vm_create(VM_RAM);
 	vm_add_vcpu(self->idle);
+	get_save_areas(self->idle, self->save_area);
 }
 
 FIXTURE_TEARDOWN(suspend)
@@ -157,6 +186,7 @@ TEST_F_TIMEOUT(suspend, guests_go_on, TEST_LIMIT)
 {
 	const struct game *game[] = { &game_ping, &game_timers };
 	const char *why = obstacle(variant);
+	u64 area[MAX_CPUS];
 	unsigned int i;
 
 	if (why)
@@ -180,6 +210,8 @@ TEST_F_TIMEOUT(suspend, guests_go_on, TEST_LIMIT)
 		EXPECT_GT(TOLERANCE_MS, llabs(s.worst_ms));
 	}
 	kernel_write(NULL, POWER "pm_test", "none");
+	get_save_areas(self->idle, area);
+	EXPECT_EQ(0, memcmp(area, self->save_area, sizeof(area)));
 }
 
 /* ---- down --------------------------------------------------------------------- */
