@@ -19,7 +19,7 @@
  * A period shorter than the floor is stretched to it, or a guest could keep the
  * host busy with nothing but alarms.
  */
-#define TIMER_MIN_PERIOD_NS	10000ULL
+#define TIMER_MIN_PERIOD_NS	200000ULL
 
 /* A deadline further away than this gets another alarm then; see tsc_to_ns() */
 #define TIMER_MAX_SLEEP_MS	100000ULL

@@ -60,8 +60,8 @@ static void fact_exception(struct vmm_vcpu *vcpu)
 	u32 info = vmcs_read(VM_EXIT_INTR_INFO);
 
 	if ((info & INTR_INFO_INTR_TYPE_MASK) == INTR_TYPE_NMI_INTR) {
-		/* the host's: blocked until its handler's IRET */
-		asm volatile("int $2");
+		/* the host's, which has it when VMX is off: blocked until then */
+		to_vmx(vcpu)->nmi = true;
 		vcpu->fact.kind = FACT_HOST;
 		return;
 	}

@@ -183,9 +183,20 @@ int vmx_stretch_begin(struct vmm_vcpu *vcpu)
 	return 0;
 }
 
+/*
+ * An NMI comes to its handler with VMX off: if it is a crash that stops this CPU
+ * there, INIT must still start it for the next kernel. (One that comes between an
+ * exit and this is served at once: then the kernel's own emergency hook, where it
+ * looks at CR4, switches VMX off.)
+ */
 void vmx_stretch_end(struct vmm_vcpu *vcpu)
 {
-	close_vmcs(to_vmx(vcpu));
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	close_vmcs(vmx);
+	if (vmx->nmi)
+		asm volatile("int $2");
+	vmx->nmi = false;
 }
 
 /* ---- TLB -------------------------------------------------------------------- */

@@ -51,6 +51,7 @@ struct vmx_vcpu {
 	bool launched;			/* since the last VMCLEAR */
 	bool flush;			/* guest TLB, before the next entry */
 	bool window;			/* exit when an interrupt can be taken */
+	bool nmi;			/* the host's has ended the guest's turn */
 	bool step;			/* nothing is delivered before one instruction */
 	bool host_stale;		/* host half is another CPU's or thread's */
 	u16 vpid;			/* 0: had none left */
