@@ -21,7 +21,8 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
-.PHONY: check check-unit check-lab check-kernel check-power check-e2e unit
+.PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
+.PHONY: check-power check-refused check-boot parity unit
 
 all: kmod vmmd guests selftests unit
 
@@ -160,37 +161,84 @@ image:
 run: kmod vmmd image
 	scripts/run
 
+# The virtualization of the emulated host's CPU: svm or vmx.
+CPU ?= svm
+
+# What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
+# the other what enters and leaves guests; and a guest boots, but does not work.
+lane_svm := $(KERNELS:%='check-kernel KERNEL=%') $(KERNELS:%='check-power KERNEL=%') \
+	'check-refused CPU=none' check-e2e
+lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
+	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
+	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
+
 check: all image
-	+@MAKE='$(MAKE)' scripts/check check-unit check-lab \
-		$(KERNELS:%='check-kernel KERNEL=%') $(KERNELS:%='check-power KERNEL=%') check-e2e
+	+@MAKE='$(MAKE)' scripts/check check-unit check-lab $(lane_svm) $(lane_vmx)
+
+check-svm: all image
+	+@MAKE='$(MAKE)' scripts/check $(lane_svm)
+
+check-vmx: all image
+	+@MAKE='$(MAKE)' scripts/check $(lane_vmx)
+
+# And what takes too long for every day.
+check-full: all image
+	+@MAKE='$(MAKE)' scripts/check check-unit check-lab 'check-lab CPU=vmx' \
+		$(lane_svm) $(lane_vmx) 'check-boot CPU=vmx FULL=1'
+
+# The README's table of both vendors, from what the last "make check" found.
+parity:
+	@scripts/parity $(B)/kernel-svm-6.1/tap.log $(B)/kernel-vmx-6.1/tap.log
 
 check-unit: $(unit_tests)
 	@scripts/run-selftests $^
 
 check-lab:
-	@scripts/run-selftests scripts/lab.d/selftest
+	@scripts/run-selftests "scripts/lab.d/selftest $(CPU)"
 
 # These two run in the emulated host; called elsewhere, they start it first.
 ifneq ($(in_lab),)
 module = $(B)/kmod-$(shell uname -r | cut -d. -f1,2)/vmm.ko
 
+# A lab that suspends has power_test, see check-power.
+kernel_tests = $(or $(TESTS:%=$(B)/selftests/%_test),\
+	$(filter-out %/power_test,$(selftest_tests)))
+
 check-kernel:
-	@scripts/run-selftests --module $(module) \
-		"selftests/kernel/insmod_test.py $(module)" $(filter-out %/power_test,$(selftest_tests))
+	@scripts/run-selftests --module $(module) --log $$OUT/tap.log \
+		$(if $(TESTS),,"selftests/kernel/insmod_test.py $(module)") $(kernel_tests)
 
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
 		--timeout $(E2E_TIMEOUT) "selftests/e2e/cli.py --work $$(mktemp -d)" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT"
+
+check-boot:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
+		--module $(module) --timeout 20000 "selftests/e2e/boot.py --in-place \
+		--image $(B)/disk.img --work $$OUT $(if $(FULL),,--quick)"
 else
-lab = scripts/lab --kernel $(KERNEL) --smp 2
+# Two CPUs, but where that makes the emulator too slow.
+smp_svm := 2
+smp_vmx := 1
+lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(smp_$(CPU))
 
 check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
-	$(lab) --timeout $(KERNEL_TIMEOUT) -- make check-kernel
+	$(lab) --timeout $(KERNEL_TIMEOUT) --out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some) \
+		-- make check-kernel TESTS="$(TESTS)"
 
 check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd guests image
 	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e
+
+# For the labs that share no files: the disk is theirs, what is written is forgotten.
+check-boot: $(B)/kmod-$(KERNEL)/vmm.ko vmmd image
+	$(lab) --mem 1200 --disk $(B)/disk.img,ro --bring /usr/share/seabios \
+		--timeout $(E2E_TIMEOUT) --out $(B)/boot -- make check-boot FULL=$(FULL)
 endif
+
+# insmod where there is no virtualization to be had.
+check-refused: $(B)/kmod-$(KERNEL)/vmm.ko
+	@scripts/run-selftests "selftests/e2e/refused $(KERNEL) $(CPU)"
 
 # These start it themselves, and end it by what they test.
 check-power: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
@@ -216,12 +264,17 @@ help:
 	@echo 'make image        build/disk.img, a Debian guest'
 	@echo 'make run          boot that guest on our hypervisor'
 	@echo 'make check        all tests; of these:'
+	@echo '  check-svm       those that run guests with SVM; check-vmx: with VT-x'
 	@echo '  check-unit      without a kernel module, on this machine'
 	@echo '  check-lab       of the emulated host itself'
-	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one)'
+	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one,'
+	@echo '                  CPU=vmx for VT-x, TESTS="guests exits" for some of them)'
 	@echo '  check-power     the emulated host sleeps, or goes down, with guests running'
+	@echo '  check-refused   insmod where there is no virtualization (CPU=none, CPU=vmx-off)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
-	@echo 'make bench        figures'
+	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx)'
+	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'
+	@echo 'make bench        figures; make parity: the table of both vendors in README.md'
 	@echo '... V=1           show commands'
 	@echo 'make clean        remove what was built; distclean: downloads and image too'
 
