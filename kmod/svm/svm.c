@@ -64,6 +64,7 @@ static u64 svm_features(void)
 	u32 edx = svm_features_edx();
 
 	return VMM_FEAT_2M | VMM_FEAT_AD | VMM_FEAT_TPR | VMM_FEAT_VIRT_INTR |
+	       VMM_FEAT_TASKS |
 	       (boot_cpu_has(X86_FEATURE_NRIPS) ? VMM_FEAT_XSETBV : 0) |
 	       (boot_cpu_has(X86_FEATURE_XSAVES) ? VMM_FEAT_XSAVES : 0) |
 	       (boot_cpu_has(X86_FEATURE_RDTSCP) ? VMM_FEAT_RDTSCP : 0) |

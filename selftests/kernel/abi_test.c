@@ -190,6 +190,9 @@ TEST_F(abi, get_info)
 {
 	struct vmm_info *i = &self->info;
 
+	/* scripts/parity reads this */
+	printf("# VMM_GET_INFO vendor=%u features=%#llx\n", i->vendor, i->features);
+	fflush(stdout);
 	EXPECT_EQ(VMM_ABI_VERSION, i->abi_version);
 	EXPECT_TRUE(i->vendor == VMM_VENDOR_SVM || i->vendor == VMM_VENDOR_VMX);
 	EXPECT_LE(2, i->max_vcpus);

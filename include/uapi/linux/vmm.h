@@ -45,6 +45,7 @@ enum vmm_vendor {
 #define VMM_FEAT_XSETBV		(1ULL << 14)	/* XSETBV can be intercepted */
 #define VMM_FEAT_RDTSCP		(1ULL << 15)
 #define VMM_FEAT_INVPCID	(1ULL << 16)
+#define VMM_FEAT_TASKS		(1ULL << 17)	/* task switches without exits */
 
 struct vmm_info {
 	__u32 abi_version;	/* VMM_ABI_VERSION */
