@@ -85,7 +85,7 @@ static void basic_leaves(struct table *t)
 		if (!vmm_fpu_mask())
 			e->ecx &= ~(u32)(BIT(26) | BIT(12) | BIT(28) | BIT(29));
 	}
-	if (boot_cpu_data.cpuid_level >= 2 && boot_cpu_data.x86_vendor == X86_VENDOR_INTEL)
+	if (boot_cpu_data.cpuid_level >= 2)
 		add(t, 2, 0, 0);
 	if (boot_cpu_data.cpuid_level < 7)
 		return;
@@ -233,7 +233,7 @@ static u64 current_xcr0(struct vmm_vcpu *vcpu)
 	       xgetbv(XCR_XFEATURE_ENABLED_MASK) & vmm_fpu_mask() : vcpu->xcr0;
 }
 
-/* SDM 2A, CPUID: a basic leaf beyond the last gives the last one's values */
+/* beyond the last leaf: nothing (APM 3), or the last basic one's values (SDM 2A) */
 static const struct vmm_cpuid_entry *lookup(struct vmm_vcpu *vcpu, u32 fn, u32 index)
 {
 	const struct vmm_cpuid_entry *e = vmm_cpuid_find(vcpu, fn, index), *base;
@@ -243,8 +243,8 @@ static const struct vmm_cpuid_entry *lookup(struct vmm_vcpu *vcpu, u32 fn, u32 i
 	base = vmm_cpuid_find(vcpu, fn & 0xf0000000, 0);
 	if (base && fn <= base->eax)
 		return NULL;	/* inside: an empty leaf */
-	if (boot_cpu_data.x86_vendor == X86_VENDOR_AMD)
-		return NULL;	/* AMD answers zeroes */
+	if (!vmm_ops->cpuid_repeats)
+		return NULL;
 	base = vmm_cpuid_find(vcpu, 0, 0);
 	return base ? vmm_cpuid_find(vcpu, base->eax, index) : NULL;
 }

@@ -285,6 +285,7 @@ struct vmm_ops {
 	const char *kvm_module;		/* of KVM, for this hardware */
 	u32 vendor;			/* enum vmm_vendor */
 	const struct vmm_pt_format *pt;	/* filled by setup */
+	bool cpuid_repeats;		/* CPUID beyond the last leaf gives the last */
 	u64 (*features)(void);		/* VMM_FEAT_* */
 
 	/* CPU: check says why not in one sentence and returns -errno */

@@ -88,7 +88,6 @@ int vmx_caps_read(struct vmx_caps *c)
 	if (!(c->ept_vpid >> 32 & VMX_VPID_INVVPID_BIT) ||
 	    !(c->ept_vpid >> 32 & VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT))
 		c->proc2 &= ~SECONDARY_EXEC_ENABLE_VPID;
-	rdmsrl(MSR_IA32_VMX_CR0_FIXED0, c->cr0_fixed0);
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED0, c->cr4_fixed0);
 	rdmsrl(MSR_IA32_VMX_MISC, misc);
 	c->timer_shift = vmx_misc_preemption_timer_rate(misc);

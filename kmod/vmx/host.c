@@ -15,14 +15,35 @@
 
 #define SELECTOR_RPL_TI		7
 
-static void put_syscall_msr(int i, u64 now, u64 value)
-{
-	static const u32 msr[VMX_NSYSCALL] = {
-		MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
-	};
+static const u32 syscall_msrs[VMX_NSYSCALL] = {
+	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
+};
 
-	if (now != value)
-		wrmsrl(msr[i], value);
+int vmx_syscall_slot(u32 index)
+{
+	int i;
+
+	for (i = 0; i < VMX_NSYSCALL; i++)
+		if (syscall_msrs[i] == index)
+			return i;
+	return -1;
+}
+
+void vmx_host_cpu(struct vmx_cpu *c)
+{
+	int i;
+
+	for (i = 0; i < VMX_NSYSCALL; i++)
+		rdmsrl(syscall_msrs[i], c->host_syscall[i]);
+}
+
+static void write_syscall_msrs(const u64 *now, const u64 *value)
+{
+	int i;
+
+	for (i = 0; i < VMX_NSYSCALL; i++)
+		if (now[i] != value[i])
+			wrmsrl(syscall_msrs[i], value[i]);
 }
 
 /*
@@ -33,7 +54,6 @@ void vmx_host_load(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpus);
-	int i;
 
 	if (vcpu->cpu != smp_processor_id())
 		vmx->flush = true;
@@ -47,8 +67,7 @@ void vmx_host_load(struct vmm_vcpu *vcpu)
 	rdmsrl(MSR_FS_BASE, vmx->host_fs_base);
 	rdmsrl(MSR_KERNEL_GS_BASE, vmx->host_kernel_gs_base);
 	wrmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
-	for (i = 0; i < VMX_NSYSCALL; i++)
-		put_syscall_msr(i, c->host_syscall[i], vmx->syscall[i]);
+	write_syscall_msrs(c->host_syscall, vmx->syscall);
 }
 
 static void put_segments(struct vmx_vcpu *vmx)
@@ -76,14 +95,12 @@ void vmx_host_put(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpus);
-	int i;
 
 	/* SWAPGS needs no exit: what is there now is the guest's */
 	rdmsrl(MSR_KERNEL_GS_BASE, vmx->kernel_gs_base);
 	put_segments(vmx);
 	wrmsrl(MSR_KERNEL_GS_BASE, vmx->host_kernel_gs_base);
-	for (i = 0; i < VMX_NSYSCALL; i++)
-		put_syscall_msr(i, vmx->syscall[i], c->host_syscall[i]);
+	write_syscall_msrs(vmx->syscall, c->host_syscall);
 	/* the exit made the GDT's limit 0xffff and the TSS's 0x67 */
 	load_fixmap_gdt(smp_processor_id());
 	invalidate_tss_limit();

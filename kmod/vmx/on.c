@@ -234,20 +234,6 @@ void vmx_flush_now(struct vmx_vcpu *vmx)
 
 /* ---- CPUs ------------------------------------------------------------------- */
 
-static const u32 syscall_msrs[VMX_NSYSCALL] = {
-	MSR_STAR, MSR_LSTAR, MSR_CSTAR, MSR_SYSCALL_MASK,
-};
-
-int vmx_syscall_slot(u32 index)
-{
-	int i;
-
-	for (i = 0; i < VMX_NSYSCALL; i++)
-		if (syscall_msrs[i] == index)
-			return i;
-	return -1;
-}
-
 /* SDM 3C 24.7. A kernel without KVM or TXT may have left it open: lock it on. */
 static int feature_control(void)
 {
@@ -267,7 +253,7 @@ int vmx_cpu_enable(void)
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpus);
 	struct vmx_caps caps;
 	unsigned long flags;
-	int i, r;
+	int r;
 
 	if (native_read_cr4() & X86_CR4_VMXE)
 		return -EBUSY;
@@ -278,8 +264,7 @@ int vmx_cpu_enable(void)
 		pr_err("CPU %d has another VT-x than the first one\n", smp_processor_id());
 		return -EOPNOTSUPP;
 	}
-	for (i = 0; i < VMX_NSYSCALL; i++)
-		rdmsrl(syscall_msrs[i], c->host_syscall[i]);
+	vmx_host_cpu(c);
 	local_irq_save(flags);
 	r = vmx_on(c);
 	if (!r)

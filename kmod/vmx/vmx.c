@@ -213,6 +213,7 @@ const struct vmm_ops vmm_vmx_ops = {
 	.kvm_module = "kvm_intel",
 	.vendor = VMM_VENDOR_VMX,
 	.pt = &vmx_pt,
+	.cpuid_repeats = true,
 	.features = vmx_features,
 	.check = vmx_check,
 	.setup = vmx_setup,

@@ -37,7 +37,7 @@ struct vmx_caps {
 	u32 revision;
 	u32 pin, proc, proc2, exit, entry;	/* what every vCPU begins with */
 	u64 ept_vpid;
-	u64 cr0_fixed0, cr4_fixed0;
+	u64 cr4_fixed0;
 	u8 timer_shift;				/* preemption timer: TSC ticks >> this */
 };
 
@@ -132,6 +132,8 @@ void vmx_host_load(struct vmm_vcpu *vcpu);	/* gear up */
 void vmx_host_put(struct vmm_vcpu *vcpu);	/* gear down */
 void vmx_host_write(struct vmx_vcpu *vmx);	/* its half of the VMCS, if stale */
 void vmx_host_constant(void);			/* what no CPU changes */
+void vmx_host_cpu(struct vmx_cpu *c);		/* what a CPU does not change */
+int vmx_syscall_slot(u32 index);		/* into syscall[], or -1 */
 
 /* enter.S: 0, or 1: the VM entry failed before it began */
 asmlinkage int vmx_enter(u64 *gpr, bool launched);
@@ -154,6 +156,5 @@ void vmx_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 void vmx_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 int vmx_get_msr(struct vmm_vcpu *vcpu, u32 index, u64 *value);
 int vmx_set_msr(struct vmm_vcpu *vcpu, u32 index, u64 value);
-int vmx_syscall_slot(u32 index);		/* into syscall[], or -1 */
 
 #endif
