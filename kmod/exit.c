@@ -162,7 +162,7 @@ static int exit_msr(struct vmm_vcpu *vcpu, u8 len)
 {
 	u32 index = vcpu->gpr[VMM_RCX];
 	u64 value;
-	u8 eoi;
+	u8 eoi = 0;
 	int r;
 
 	if (vcpu->fact.msr.write) {
@@ -212,7 +212,7 @@ static int apic_page(struct vmm_vcpu *vcpu)
 {
 	u32 offset = vcpu->fact.npf.gpa & 0xfff;
 	struct vmm_insn_mov m;
-	u8 eoi;
+	u8 eoi = 0;
 	int r;
 
 	if (vmm_insn_mov(vcpu, &m))
@@ -229,14 +229,22 @@ static int apic_page(struct vmm_vcpu *vcpu)
 	return r ? exit_eoi(vcpu, eoi) : 1;
 }
 
+static bool apic_at(struct vmm_vcpu *vcpu, u64 gpa)
+{
+	struct vmm_mapping memory;
+
+	return vmm_lapic_in_page(vcpu, gpa) && !vmm_mem_find(vcpu->vm, gpa, &memory);
+}
+
 static int page_fault(struct vmm_vcpu *vcpu)
 {
 	u64 gpa = vcpu->fact.npf.gpa;
 	u32 access = vcpu->fact.npf.access;
 	int r;
 
+	/* the APIC's page needs no slow gear if the instruction can be read here */
 	if (vcpu->loaded)
-		return 0;
+		return apic_at(vcpu, gpa) ? apic_page(vcpu) : 0;
 	r = vmm_npt_fault(vcpu, gpa, access);
 	if (!r)
 		return 1;

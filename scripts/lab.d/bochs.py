@@ -27,7 +27,7 @@ MORE_MODULES = ("kvm_intel", "kvm_amd", "tun", "loop", "ext4", "msr", "cpuid")
 
 # Packages whose files the lab shows, with those that they and the essential
 # ones depend on.
-PACKAGES = ("iproute2", "kmod", "make", "mount", "procps", "python3")
+PACKAGES = ("e2fsprogs", "iproute2", "kmod", "make", "mount", "procps", "python3")
 UNWANTED = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/info/",
             "/usr/share/lintian/", "/usr/share/bug/", "/usr/share/bash-completion/", "/boot/",
             "/var/", "/usr/lib/gcc/", "/usr/include/", "/usr/share/zoneinfo/", "/usr/lib/udev/")
