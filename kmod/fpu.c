@@ -45,7 +45,7 @@ u64 vmm_fpu_mask(void)
 	return guest_mask;
 }
 
-u32 vmm_fpu_compact_size(u64 xcr0)
+static u32 area_size(u64 xcr0, bool compact)
 {
 	u32 eax, ebx, ecx, edx, size = LEGACY_SIZE + XSAVE_HEADER;
 	int i;
@@ -54,23 +54,22 @@ u32 vmm_fpu_compact_size(u64 xcr0)
 		if (!(xcr0 & BIT_ULL(i)))
 			continue;
 		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
-		size = (ecx & XSAVE_ALIGNED ? ALIGN(size, 64) : size) + eax;
+		if (!compact)
+			size = max(size, eax + ebx);
+		else
+			size = (ecx & XSAVE_ALIGNED ? ALIGN(size, 64) : size) + eax;
 	}
 	return size;
 }
 
 u32 vmm_fpu_size(u64 xcr0)
 {
-	u32 eax, ebx, ecx, edx, size = LEGACY_SIZE + XSAVE_HEADER;
-	int i;
+	return area_size(xcr0, false);
+}
 
-	for (i = 2; i < 63; i++) {
-		if (!(xcr0 & BIT_ULL(i)))
-			continue;
-		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
-		size = max(size, eax + ebx);
-	}
-	return size;
+u32 vmm_fpu_compact_size(u64 xcr0)
+{
+	return area_size(xcr0, true);
 }
 
 int vmm_fpu_xcr0_check(u64 xcr0)

@@ -4,6 +4,7 @@
  * selectors become null, the LDT unusable, the limits of GDT and TSS others.
  */
 #include <linux/smp.h>
+#include <asm/cpufeature.h>
 #include <asm/desc.h>
 #include <asm/desc_defs.h>
 #include <asm/msr.h>
@@ -104,6 +105,27 @@ void vmx_host_put(struct vmm_vcpu *vcpu)
 	/* the exit made the GDT's limit 0xffff and the TSS's 0x67 */
 	load_fixmap_gdt(smp_processor_id());
 	invalidate_tss_limit();
+}
+
+/*
+ * An exit clears DEBUGCTL (SDM 3C 28.5.1). PEBS would write its records to the
+ * host's linear addresses through the guest's page tables.
+ */
+void vmx_host_tracing(struct vmx_cpu *c, bool on)
+{
+	if (on) {
+		if (c->debugctl)
+			wrmsrl(MSR_IA32_DEBUGCTLMSR, c->debugctl);
+		if (c->pebs)
+			wrmsrl(MSR_IA32_PEBS_ENABLE, c->pebs);
+		return;
+	}
+	rdmsrl(MSR_IA32_DEBUGCTLMSR, c->debugctl);
+	c->pebs = 0;
+	if (boot_cpu_has(X86_FEATURE_PEBS))
+		rdmsrl(MSR_IA32_PEBS_ENABLE, c->pebs);
+	if (c->pebs)
+		wrmsrl(MSR_IA32_PEBS_ENABLE, 0);
 }
 
 /* the base in a system descriptor of the GDT, SDM 3A 8.2.3 */

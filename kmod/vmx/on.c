@@ -172,6 +172,7 @@ int vmx_stretch_begin(struct vmm_vcpu *vcpu)
 	if (open_vmcs(vmx))
 		return -EIO;
 	vmx_host_write(vmx);
+	vmx_host_tracing(this_cpu_ptr(&vmx_cpus), false);
 	/*
 	 * What the host has touched must not be in reach of a guest's speculation:
 	 * first-level cache (L1TF), fill and store buffers (MDS).
@@ -194,6 +195,7 @@ void vmx_stretch_end(struct vmm_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
 	close_vmcs(vmx);
+	vmx_host_tracing(this_cpu_ptr(&vmx_cpus), true);
 	if (vmx->nmi)
 		asm volatile("int $2");
 	vmx->nmi = false;

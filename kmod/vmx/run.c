@@ -294,6 +294,12 @@ static void refused(struct vmm_vcpu *vcpu, const struct vmm_events *before)
 	vcpu->ev = *before;
 	/* the field keeps its valid bit when the entry fails early */
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
+	if ((u16)to_vmx(vcpu)->exit_reason == EXIT_REASON_MCE_DURING_VMENTRY) {
+		/* the host's own: nothing is wrong with the guest */
+		asm volatile("int $0x12");
+		vcpu->fact.kind = FACT_HOST;
+		return;
+	}
 	vmx_fact_raw(vcpu, FACT_ENTRY_FAILED);
 }
 

@@ -78,6 +78,7 @@ struct vmx_cpu {
 	u64 host_syscall[VMX_NSYSCALL];
 	unsigned long cr4;		/* before VMXON, while on */
 	u64 foreign;			/* somebody else's current VMCS */
+	u64 debugctl, pebs;		/* during a stretch: the host's */
 	bool shared;			/* VMX was on already, and stays on */
 };
 
@@ -132,6 +133,7 @@ void vmx_host_load(struct vmm_vcpu *vcpu);	/* gear up */
 void vmx_host_put(struct vmm_vcpu *vcpu);	/* gear down */
 void vmx_host_write(struct vmx_vcpu *vmx);	/* its half of the VMCS, if stale */
 void vmx_host_constant(void);			/* what no CPU changes */
+void vmx_host_tracing(struct vmx_cpu *c, bool on);	/* off while guests run */
 void vmx_host_cpu(struct vmx_cpu *c);		/* what a CPU does not change */
 int vmx_syscall_slot(u32 index);		/* into syscall[], or -1 */
 
