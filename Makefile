@@ -166,11 +166,13 @@ run: kmod vmmd image
 CPU ?= svm
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
-# the other what enters and leaves guests; and a guest boots, but does not work.
+# the other what enters and leaves guests; two CPUs what needs two; and a guest
+# boots, but does not work.
 lane_svm := $(KERNELS:%='check-kernel KERNEL=%') $(KERNELS:%='check-power KERNEL=%') \
 	'check-refused CPU=none' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
+	'check-kernel CPU=vmx SMP=2 TESTS="insmod host"' \
 	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
 
 check: all image
@@ -202,12 +204,12 @@ ifneq ($(in_lab),)
 module = $(B)/kmod-$(shell uname -r | cut -d. -f1,2)/vmm.ko
 
 # A lab that suspends has power_test, see check-power.
-kernel_tests = $(or $(TESTS:%=$(B)/selftests/%_test),\
-	$(filter-out %/power_test,$(selftest_tests)))
+TESTS ?= insmod $(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test,$(selftest_tests)))
 
 check-kernel:
 	@scripts/run-selftests --module $(module) --log $$OUT/tap.log \
-		$(if $(TESTS),,"selftests/kernel/insmod_test.py $(module)") $(kernel_tests)
+		$(if $(filter insmod,$(TESTS)),"selftests/kernel/insmod_test.py $(module)") \
+		$(patsubst %,$(B)/selftests/%_test,$(filter-out insmod,$(TESTS)))
 
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
@@ -222,11 +224,12 @@ else
 # Two CPUs, but where that makes the emulator too slow.
 smp_svm := 2
 smp_vmx := 1
-lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(smp_$(CPU))
+SMP ?= $(smp_$(CPU))
+lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 
 check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
 	$(lab) --timeout $(KERNEL_TIMEOUT) --out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some) \
-		-- make check-kernel TESTS="$(TESTS)"
+		-- make check-kernel $(if $(TESTS),TESTS="$(TESTS)")
 
 check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd guests image
 	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e
