@@ -279,6 +279,16 @@ static int exit_raw(struct vmm_vcpu *vcpu, u32 reason)
 	return -1;
 }
 
+static int exit_failed(struct vmm_vcpu *vcpu)
+{
+	char why[sizeof(vcpu->run->exit.failed.why)] = {};
+	int r = exit_raw(vcpu, VMM_EXIT_ENTRY_FAILED);
+
+	vmm_ops->why(vcpu, why, sizeof(why));
+	memcpy(vcpu->run->exit.failed.why, why, sizeof(why));
+	return r;
+}
+
 int vmm_exit_shutdown(struct vmm_vcpu *vcpu)
 {
 	vcpu->ev.run_state = VMM_STOPPED;
@@ -367,7 +377,7 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 	case FACT_SHUTDOWN:
 		return vmm_exit_shutdown(vcpu);
 	case FACT_ENTRY_FAILED:
-		return exit_raw(vcpu, VMM_EXIT_ENTRY_FAILED);
+		return exit_failed(vcpu);
 	case FACT_UNKNOWN:
 		break;
 	}

@@ -15,6 +15,7 @@ static_assert(sizeof(struct vmm_sregs) == 208);
 static_assert(sizeof(struct vmm_events) == 32);
 static_assert(sizeof(struct vmm_run) <= PAGE_SIZE);
 static_assert(sizeof(struct vmm_info) == 72);
+static_assert(sizeof(struct vmm_exit_failed) == 128);
 static_assert(sizeof(struct vmm_map) == 32);
 static_assert(sizeof(struct vmm_cpuid_entry) == 32);
 static_assert(sizeof(struct vmm_apic) == 272);

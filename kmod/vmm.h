@@ -316,6 +316,8 @@ struct vmm_ops {
 	 * interrupt vcpu->offer as soon as it can take it: vcpu->taken.
 	 */
 	void (*enter)(struct vmm_vcpu *vcpu);
+	/* after FACT_ENTRY_FAILED: names the fields that break the manual's rules */
+	void (*why)(struct vmm_vcpu *vcpu, char *text, u32 size);
 	/* exit as soon as the guest could take an external interrupt */
 	void (*irq_window)(struct vmm_vcpu *vcpu, bool on);
 	/* exit before the guest writes CR8 */

@@ -56,6 +56,9 @@ void dump_exit(FILE *to, const struct vmm_run *run)
 			(uint64_t)run->exit.raw.info1,
 			(uint64_t)run->exit.raw.info2,
 			(uint64_t)run->exit.raw.event);
+		if (run->reason == VMM_EXIT_ENTRY_FAILED)
+			fprintf(to, ": the CPU refuses %.*s", (int)sizeof(run->exit.failed.why),
+				run->exit.failed.why);
 	}
 	fputc('\n', to);
 }

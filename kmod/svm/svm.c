@@ -283,6 +283,7 @@ const struct vmm_ops vmm_svm_ops = {
 	.stretch_begin = svm_stretch_begin,
 	.stretch_end = svm_nothing,
 	.enter = svm_vcpu_enter,
+	.why = svm_why,
 	.irq_window = svm_irq_window,
 	.watch_tpr = svm_watch_tpr,
 	.step = svm_step,

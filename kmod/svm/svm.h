@@ -55,6 +55,9 @@ void svm_irq_window(struct vmm_vcpu *vcpu, bool on);
 void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on);
 void svm_step(struct vmm_vcpu *vcpu);
 
+/* why.c */
+void svm_why(struct vmm_vcpu *vcpu, char *text, u32 size);
+
 /* state.c */
 u64 svm_get_cr(struct vmm_vcpu *vcpu, int n);
 u64 svm_get_efer(struct vmm_vcpu *vcpu);

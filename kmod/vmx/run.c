@@ -293,6 +293,7 @@ static void refused(struct vmm_vcpu *vcpu, const struct vmm_events *before)
 	vcpu->taken = false;
 	vcpu->ev = *before;
 	/* the field keeps its valid bit when the entry fails early */
+	to_vmx(vcpu)->injected = vmcs_read(VM_ENTRY_INTR_INFO_FIELD);
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	if ((u16)to_vmx(vcpu)->exit_reason == EXIT_REASON_MCE_DURING_VMENTRY) {
 		/* the host's own: nothing is wrong with the guest */

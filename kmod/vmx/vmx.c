@@ -227,6 +227,7 @@ const struct vmm_ops vmm_vmx_ops = {
 	.stretch_begin = vmx_stretch_begin,
 	.stretch_end = vmx_stretch_end,
 	.enter = vmx_vcpu_enter,
+	.why = vmx_why,
 	.irq_window = vmx_irq_window,
 	.watch_tpr = vmx_watch_tpr,
 	.step = vmx_step,

@@ -7,6 +7,7 @@
  *   on.c     VMX operation, VMCS        host.c   the host's half of the VMCS
  *   run.c    entry and exit             exit.c   what an exit means
  *   state.c  registers in the VMCS      enter.S  the world switch
+ *   why.c    why an entry was refused
  */
 #ifndef VMM_VMX_H
 #define VMM_VMX_H
@@ -63,6 +64,7 @@ struct vmx_vcpu {
 	u64 pending_dbg;
 	u64 host_cr3;
 	u32 exit_reason;
+	u32 injected;			/* by an entry that failed */
 	u64 exit_qualification;
 	/* not in the VMCS */
 	u64 syscall[VMX_NSYSCALL];
@@ -150,6 +152,9 @@ void vmx_step(struct vmm_vcpu *vcpu);
 /* exit.c */
 void vmx_fact_of_exit(struct vmm_vcpu *vcpu);
 void vmx_fact_raw(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind);
+
+/* why.c */
+void vmx_why(struct vmm_vcpu *vcpu, char *text, u32 size);
 
 /* state.c */
 u64 vmx_get_cr(struct vmm_vcpu *vcpu, int n);

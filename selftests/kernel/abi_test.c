@@ -31,6 +31,7 @@ _Static_assert(sizeof(struct vmm_apic) == 272, "vmm_apic");
 _Static_assert(sizeof(struct vmm_msrs) == 8 + 16 * VMM_MAX_MSRS, "vmm_msrs");
 _Static_assert(sizeof(struct vmm_xsave) == 4096, "vmm_xsave");
 _Static_assert(sizeof(struct vmm_inject) == 8, "vmm_inject");
+_Static_assert(sizeof(struct vmm_exit_failed) == 128, "vmm_exit_failed");
 _Static_assert(sizeof(struct vmm_run) <= PAGE, "vmm_run");
 
 FIXTURE(abi) {

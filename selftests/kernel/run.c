@@ -350,6 +350,9 @@ static void explain_vcpu(struct vcpu *v)
 		fprintf(stderr, " code=%#llx info=%#llx,%#llx event=%#llx",
 			run->exit.raw.code, run->exit.raw.info1,
 			run->exit.raw.info2, run->exit.raw.event);
+	if (run->reason == VMM_EXIT_ENTRY_FAILED)
+		fprintf(stderr, " refused: %.*s", (int)sizeof(run->exit.failed.why),
+			run->exit.failed.why);
 	if (run->reason == VMM_EXIT_FAULT)
 		fprintf(stderr, " gpa=%#llx access=%u error=%d", run->exit.fault.gpa,
 			run->exit.fault.access, run->exit.fault.error);

@@ -280,7 +280,7 @@ enum vmm_exit {
 	VMM_EXIT_EOI		= 5,	/* of a level-triggered vector; exit.eoi */
 	VMM_EXIT_KICK		= 6,	/* VMM_KICK, run.kick */
 	VMM_EXIT_SHUTDOWN	= 7,	/* triple fault */
-	VMM_EXIT_ENTRY_FAILED	= 8,	/* state that the CPU refuses; exit.raw */
+	VMM_EXIT_ENTRY_FAILED	= 8,	/* state that the CPU refuses; exit.failed */
 	VMM_EXIT_UNKNOWN	= 9,	/* an exit nobody knows; exit.raw */
 };
 
@@ -322,6 +322,12 @@ struct vmm_exit_raw {
 	__u64 event;		/* event in delivery at the exit */
 };
 
+/* VMM_EXIT_ENTRY_FAILED */
+struct vmm_exit_failed {
+	struct vmm_exit_raw raw;
+	char why[96];		/* the fields that break the manual's rules; 0 at the end */
+};
+
 /* vmm_run.flags, read once at each VMM_RUN */
 #define VMM_RUN_COMPLETE	(1U << 0)	/* the exit's instruction is done */
 #define VMM_RUN_WINDOW		(1U << 1)	/* exit when ExtINT can be taken */
@@ -343,7 +349,8 @@ struct vmm_run {
 		struct vmm_exit_fault fault;
 		struct vmm_exit_eoi eoi;
 		struct vmm_exit_raw raw;
-		__u64 bytes[8];
+		struct vmm_exit_failed failed;
+		__u64 bytes[16];
 	} exit;
 	/* in and out */
 	struct vmm_regs regs;
