@@ -191,7 +191,8 @@ check-full: all image
 
 # The README's table of both vendors, from what the last "make check" found.
 parity:
-	@scripts/parity $(B)/kernel-svm-6.1/tap.log $(B)/kernel-vmx-6.1/tap.log
+	@scripts/parity --svm $(B)/kernel-svm-6.1/tap.log \
+		--vmx $(B)/kernel-vmx-6.1/tap.log --vmx $(B)/kernel-vmx-6.1-some/tap.log
 
 check-unit: $(unit_tests)
 	@scripts/run-selftests $^
