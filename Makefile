@@ -172,7 +172,7 @@ lane_svm := $(KERNELS:%='check-kernel KERNEL=%') $(KERNELS:%='check-power KERNEL
 	'check-refused CPU=none' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
-	'check-kernel CPU=vmx SMP=2 TESTS="insmod host"' \
+	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host"' \
 	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
 
 check: all image
@@ -204,13 +204,15 @@ check-lab:
 ifneq ($(in_lab),)
 module = $(B)/kmod-$(shell uname -r | cut -d. -f1,2)/vmm.ko
 
-# A lab that suspends has power_test, see check-power.
+# "insmod" is insmod_test, "hotplug" what of it is about CPUs that come and go. A lab
+# that suspends has power_test, see check-power.
 TESTS ?= insmod $(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test,$(selftest_tests)))
 
 check-kernel:
 	@scripts/run-selftests --module $(module) --log $$OUT/tap.log \
 		$(if $(filter insmod,$(TESTS)),"selftests/kernel/insmod_test.py $(module)") \
-		$(patsubst %,$(B)/selftests/%_test,$(filter-out insmod,$(TESTS)))
+		$(if $(filter hotplug,$(TESTS)),"selftests/kernel/insmod_test.py $(module) cpus") \
+		$(patsubst %,$(B)/selftests/%_test,$(filter-out insmod hotplug,$(TESTS)))
 
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \

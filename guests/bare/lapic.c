@@ -567,8 +567,10 @@ static void flood(void)
 	for (i = 0; i < 16; i++)
 		handlers[0x80 + i] = ack;
 	outl(PORT_ASK, 1);
-	while (inl(PORT_ASK) == 0)
+	/* from the answer to HLT nothing may come, or it could be the last */
+	for (cli(); inl(PORT_ASK) == 0; cli())
 		sti_hlt();
+	sti();
 	for (i = 0; i < arg(3); i++)
 		check(wait_for(&got[0x80 + i], 1, LONG_MS) > 0);
 }

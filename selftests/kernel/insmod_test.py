@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0
 """Load and unload: a hundred times over with nothing left behind, twice, in use,
 while others open the device and CPUs come and go, and beside KVM.
-Usage: insmod_test.py vmm.ko; TAP on standard output. The module is loaded again
-at the end if it was loaded at the start."""
+Usage: insmod_test.py vmm.ko [WORD]: those tests whose names have WORD. TAP on
+standard output. The module is loaded again at the end if it was at the start."""
 
 import errno
 import fcntl
@@ -347,11 +347,12 @@ def test_kvm_comes_later(module):
 
 
 def main():
-    if len(sys.argv) != 2:
-        print("usage: insmod_test.py vmm.ko", file=sys.stderr)
+    if len(sys.argv) not in (2, 3):
+        print("usage: insmod_test.py vmm.ko [WORD]", file=sys.stderr)
         return 2
     module, was_loaded, failed = sys.argv[1], loaded(), 0
-    tests = [(n, f) for n, f in globals().items() if n.startswith("test_")]
+    word = sys.argv[2] if len(sys.argv) > 2 else ""
+    tests = [(n, f) for n, f in globals().items() if n.startswith("test_") and word in n]
     if was_loaded and rmmod():
         print("Bail out! cannot unload vmm, which is in use", flush=True)
         return 1
