@@ -119,6 +119,16 @@ def svme_cpus():
     return cpus
 
 
+def ioctl(fd, request, arg):
+    """Again as long as it says EINTR, as VMM_RUN does when the kernel has work left
+    for this thread."""
+    while True:
+        try:
+            return fcntl.ioctl(fd, request, arg)
+        except InterruptedError:
+            pass
+
+
 def kvm_vm():
     """(/dev/kvm, a VM): from here on KVM owns the hardware. Newer kernels take it
     when KVM's module is loaded, older ones with the first VM."""
@@ -129,7 +139,7 @@ def kvm_vm():
         raise Skip("cannot load %s: " % KVM + modprobe.stderr.strip())
     dev = os.open("/dev/kvm", os.O_RDWR | os.O_CLOEXEC)
     try:
-        return dev, fcntl.ioctl(dev, KVM_CREATE_VM, 0)
+        return dev, ioctl(dev, KVM_CREATE_VM, 0)
     except OSError:
         os.close(dev)
         raise
@@ -284,10 +294,10 @@ def enter_once():
     """A guest of our own at its reset vector, where there is no memory: its first
     instruction is an exit."""
     dev = os.open("/dev/vmm", os.O_RDWR | os.O_CLOEXEC)
-    vm = fcntl.ioctl(dev, VMM_CREATE_VM, 0)
-    vcpu = fcntl.ioctl(vm, VMM_CREATE_VCPU, 0)
+    vm = ioctl(dev, VMM_CREATE_VM, 0)
+    vcpu = ioctl(vm, VMM_CREATE_VCPU, 0)
     try:
-        fcntl.ioctl(vcpu, VMM_RUN, 0)
+        ioctl(vcpu, VMM_RUN, 0)
         with mmap.mmap(vcpu, mmap.PAGESIZE) as page:
             reason = struct.unpack_from("<I", page, RUN_REASON)[0]
             gpa = struct.unpack_from("<Q", page, RUN_GPA)[0]
