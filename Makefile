@@ -202,7 +202,8 @@ check-lab:
 
 # These two run in the emulated host; called elsewhere, they start it first.
 ifneq ($(in_lab),)
-module = $(B)/kmod-$(shell uname -r | cut -d. -f1,2)/vmm.ko
+series := $(shell uname -r | cut -d. -f1,2)
+module = $(B)/kmod-$(series)/vmm.ko
 
 # "insmod" is insmod_test, "hotplug" what of it is about CPUs that come and go. A lab
 # that suspends has power_test, see check-power.
@@ -217,6 +218,7 @@ check-kernel:
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
 		--timeout $(E2E_TIMEOUT) "selftests/e2e/cli.py --work $$(mktemp -d)" \
+		"selftests/e2e/direct.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT"
 
 check-boot:

@@ -4,7 +4,8 @@
  *
  *        0      RAM, 640 KiB
  *   0xa0000     nothing: no VGA
- *   0xc0000     RAM, the firmware's last 128 KiB copied to 0xe0000 at reset
+ *   0xc0000     RAM, the firmware's last 128 KiB copied to 0xe0000 at reset; or,
+ *               without firmware, what boot/linux.c puts there
  *  0x100000     RAM, to at most MACHINE_MMIO_HOLE
  *  0xc0000000   PCI memory, I/O APIC, local APICs
  *  ...4 GiB     firmware ROM
@@ -24,6 +25,7 @@
 #include "api.h"
 #include "block/block.h"
 #include "boot/firmware.h"
+#include "boot/linux.h"
 #include "bus.h"
 #include "chardev.h"
 #include "dev/devices.h"
@@ -69,7 +71,8 @@ struct machine {
 	struct block *disk;
 	struct net *net;
 	FILE *firmware_log;
-	struct firmware firmware;
+	struct firmware firmware;		/* one of these two boots */
+	struct linux_boot *linux_boot;
 	uint64_t ram_low, ram_high;		/* ends below 4 GiB; size above */
 };
 
@@ -200,13 +203,24 @@ uint8_t machine_pic_ack(struct machine *m)
 
 /* ---- with the lock held --------------------------------------------------- */
 
-void machine_reset(struct machine *m)
+int machine_reset(struct machine *m)
 {
 	unsigned int i;
 
 	for (i = 0; i < m->ndevs; i++)
 		m->dev[i].ops->reset(m->dev[i].owner);
+	if (m->linux_boot) {
+		acpipm_place(m->pm, MACHINE_PM_BASE);
+		return linux_boot_place(m->linux_boot, m->env.mem);
+	}
 	firmware_shadow(&m->firmware, m->env.mem);
+	return 0;
+}
+
+void machine_boot_state(struct machine *m, struct vmm_state *st)
+{
+	if (m->linux_boot)
+		linux_boot_state(m->linux_boot, st);
 }
 
 void machine_power_button(struct machine *m)
@@ -286,7 +300,7 @@ static int make_memory(struct machine *m)
 				  "ram");
 	if (!err && high)
 		err = mem_add_ram(m->env.mem, TOP_4G, high, "ram-high");
-	if (!err)
+	if (!err && !m->linux_boot)
 		err = firmware_map(&m->firmware, m->env.mem);
 	return err;
 }
@@ -392,7 +406,7 @@ static int open_disk(struct machine *m, char *err, size_t errlen)
 
 static void warn_unbootable(struct machine *m)
 {
-	const char *why = m->disk ?
+	const char *why = m->disk && !m->linux_boot ?
 		firmware_cannot_boot(&m->firmware, m->cfg->disk) : NULL;
 
 	if (why)
@@ -435,7 +449,8 @@ static int make_virtio(struct machine *m)
 	return err;
 }
 
-static int describe(struct machine *m)
+/* to the firmware, or to what comes in its place */
+static int describe(struct machine *m, char *err, size_t errlen)
 {
 	const struct boot_info info = {
 		.ram_low = m->ram_low,
@@ -444,13 +459,29 @@ static int describe(struct machine *m)
 		.disk_slot = m->disk ? FIRST_PCI_SLOT : -1,
 	};
 
-	return boot_describe(m->fwcfg, &info);
+	int ret = boot_describe(m->fwcfg, &info);
+
+	if (ret)
+		snprintf(err, errlen, "cannot build the machine: %s", strerror(-ret));
+	else if (m->linux_boot)
+		ret = linux_boot_fit(m->linux_boot, &info, err, errlen);
+	return ret;
+}
+
+static int open_boot(struct machine *m, char *err, size_t errlen)
+{
+	const struct vm_config *c = m->cfg;
+
+	if (!c->kernel)
+		return firmware_load(&m->firmware, c->firmware, err, errlen);
+	m->linux_boot = linux_boot_new(c->kernel, c->initrd, c->append, err, errlen);
+	return m->linux_boot ? 0 : -EINVAL;
 }
 
 /* what the user named: each failure has its own line in err[] */
 static int open_all(struct machine *m, char *err, size_t errlen)
 {
-	int ret = firmware_load(&m->firmware, m->cfg->firmware, err, errlen);
+	int ret = open_boot(m, err, errlen);
 
 	if (!ret)
 		ret = open_firmware_log(m, err, errlen);
@@ -480,10 +511,8 @@ static int make_all(struct machine *m, char *err, size_t errlen)
 	if (!ret)
 		ret = make_virtio(m);
 	if (!ret)
-		ret = describe(m);
-	if (ret)
-		snprintf(err, errlen, "cannot build the machine: %s",
-			 strerror(-ret));
+		return describe(m, err, errlen);
+	snprintf(err, errlen, "cannot build the machine: %s", strerror(-ret));
 	return ret;
 }
 
@@ -515,8 +544,10 @@ int machine_build(struct machine *m, char *err, unsigned long errlen)
 
 	warn_unbootable(m);
 	ret = make_all(m, err, errlen);
-	if (!ret)
-		machine_reset(m);
+	if (!ret && machine_reset(m)) {
+		snprintf(err, errlen, "what is to boot cannot be put into the guest's memory");
+		ret = -EIO;
+	}
 	return ret;
 }
 
@@ -541,5 +572,6 @@ void machine_free(struct machine *m)
 	if (m->env.mmio)
 		bus_free(m->env.mmio);
 	firmware_free(&m->firmware);
+	linux_boot_free(m->linux_boot);
 	free(m);
 }

@@ -17,6 +17,7 @@
 struct api_vm;
 struct block;
 struct mem;
+struct vmm_state;
 
 enum console_kind { CONSOLE_STDIO, CONSOLE_SOCKET, CONSOLE_FILE };
 enum net_kind { NET_USER, NET_TAP, NET_NONE };
@@ -36,6 +37,9 @@ struct vm_config {
 	const char *console_path;
 	const char *firmware;
 	const char *firmware_log;	/* NULL: none; "-": standard error */
+	const char *kernel;		/* NULL: firmware boots */
+	const char *initrd;		/* NULL: none */
+	const char *append;
 };
 
 #define MACHINE_MMIO_HOLE	0xc0000000ULL	/* RAM below, PCI above, to 4 GiB */
@@ -57,9 +61,12 @@ struct machine *machine_new(struct api_vm *vm, struct loop *loop,
 int machine_build(struct machine *m, char *err, unsigned long errlen);
 void machine_free(struct machine *m);
 /* these two with the lock held */
-void machine_reset(struct machine *m);		/* all devices; vCPUs are vm.c's */
+/* all devices, and what is to boot; vCPUs are vm.c's. 0, or -errno, told */
+int machine_reset(struct machine *m);
 void machine_power_button(struct machine *m);	/* ACPI */
 struct mem *machine_mem(struct machine *m);	/* constant after machine_build */
+/* vCPU 0's state at reset becomes the one in which it begins in this machine */
+void machine_boot_state(struct machine *m, struct vmm_state *st);
 
 /* for the vCPU thread, lock taken inside */
 uint64_t machine_pio_read(struct machine *m, uint16_t port, unsigned int size);

@@ -26,6 +26,7 @@ const char options_help[] =
 
 const char options_run_help[] =
 "usage: vmmd run DISK [OPTION]...\n"
+"       vmmd run [DISK] --kernel FILE [OPTION]...\n"
 "\n"
 "Run a virtual machine from DISK, a raw disk image or a block device, until it\n"
 "powers itself off. SIGTERM presses its power button.\n"
@@ -46,6 +47,10 @@ const char options_run_help[] =
 "                        machine (default)\n"
 "  --console socket=PATH serial console on a Unix socket\n"
 "  --console file=PATH   serial console's output into a file\n"
+"  --kernel FILE         start this Linux kernel (a bzImage) without firmware; DISK\n"
+"                        may be left out then\n"
+"  --initrd FILE         its initial RAM file system\n"
+"  --append TEXT         its command line (default " OPTIONS_APPEND ")\n"
 "  --firmware FILE       BIOS image (default " OPTIONS_FIRMWARE ")\n"
 "  --firmware-log FILE   what the firmware says on port 0x402, into a file; -:\n"
 "                        standard error\n"
@@ -249,11 +254,32 @@ static int parse_on_crash(struct parse *p, const char *s)
 	return 0;
 }
 
-static int parse_firmware(struct parse *p, const char *s)
+static int parse_file(struct parse *p, const char *option, const char *s, const char **to)
 {
 	if (!*s)
-		return bad(p, "--firmware wants a file, found nothing");
-	p->opt->config.firmware = s;
+		return bad(p, "%s wants a file, found nothing", option);
+	*to = s;
+	return 0;
+}
+
+static int parse_firmware(struct parse *p, const char *s)
+{
+	return parse_file(p, "--firmware", s, &p->opt->config.firmware);
+}
+
+static int parse_kernel(struct parse *p, const char *s)
+{
+	return parse_file(p, "--kernel", s, &p->opt->config.kernel);
+}
+
+static int parse_initrd(struct parse *p, const char *s)
+{
+	return parse_file(p, "--initrd", s, &p->opt->config.initrd);
+}
+
+static int parse_append(struct parse *p, const char *s)
+{
+	p->opt->config.append = s;
 	return 0;
 }
 
@@ -275,6 +301,9 @@ static const struct {
 	{ "net",	parse_net },
 	{ "forward",	parse_forward },
 	{ "console",	parse_console },
+	{ "kernel",	parse_kernel },
+	{ "initrd",	parse_initrd },
+	{ "append",	parse_append },
 	{ "firmware",	parse_firmware },
 	{ "firmware-log", parse_firmware_log },
 	{ "name",	parse_name },
@@ -310,19 +339,30 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 	struct vm_config *c = &p->opt->config;
 	const char *slash;
 
-	if (ndisks < 1)
+	if (ndisks < 1 && !c->kernel)
 		return bad(p, "run wants a DISK, found none: vmmd run DISK [OPTION]...");
 	if (ndisks > 1)
 		return bad(p, "run wants one DISK, found '%s' and '%s'",
 			   disks[0], disks[1]);
-	if (!*disks[0])
+	if (ndisks && !*disks[0])
 		return bad(p, "run wants a DISK, found an empty name");
 	if (c->nforward && c->net != NET_USER)
 		return bad(p, "--forward wants --net user, found another --net: leave one of the two out");
-	c->disk = disks[0];
+	if (c->kernel && c->firmware)
+		return bad(p, "--kernel starts without firmware, found --firmware too: leave one of the two out");
+	if (!c->kernel && (c->initrd || c->append))
+		return bad(p, "%s goes with --kernel, found none: add it",
+			   c->initrd ? "--initrd" : "--append");
+	if (!c->firmware)
+		c->firmware = OPTIONS_FIRMWARE;
+	if (!c->append)
+		c->append = OPTIONS_APPEND;
+	c->disk = ndisks ? disks[0] : NULL;
 	if (!c->name) {
-		slash = strrchr(c->disk, '/');
-		c->name = slash && slash[1] ? slash + 1 : c->disk;
+		const char *path = c->disk ? c->disk : c->kernel;
+
+		slash = strrchr(path, '/');
+		c->name = slash && slash[1] ? slash + 1 : path;
 	}
 	return 0;
 }
@@ -383,7 +423,6 @@ enum options_verdict options_parse(int argc, char **argv,
 			.memory = OPTIONS_MEMORY,
 			.net = NET_USER,
 			.console = CONSOLE_STDIO,
-			.firmware = OPTIONS_FIRMWARE,
 		},
 		.grace = OPTIONS_GRACE,
 		.on_crash = ON_CRASH_RESET,

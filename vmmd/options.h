@@ -17,6 +17,7 @@
 #define OPTIONS_GRACE		30
 #define OPTIONS_GRACE_MAX	86400
 #define OPTIONS_FIRMWARE	"/usr/share/seabios/bios-256k.bin"
+#define OPTIONS_APPEND		"console=ttyS0"
 
 enum options_verdict {
 	OPTIONS_RUN,		/* *opt is what to run */

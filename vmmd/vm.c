@@ -77,7 +77,10 @@ static void vm_do_reset(void *owner)
 	vm_wait_paused(vm);
 	if (vm->ending)
 		return;
-	machine_reset(vm->machine);
+	if (machine_reset(vm->machine)) {
+		vm_end(vm, VM_EXIT_ERROR);
+		return;
+	}
 	for (i = 0; i < vm->nvcpus; i++) {
 		ret = vcpu_reset(&vm->vcpu[i]);
 		if (ret) {
@@ -188,7 +191,12 @@ static int make_vcpus(struct vm *vm, char *err, size_t errlen)
 		}
 		vm->nvcpus++;
 	}
-	return 0;
+	machine_boot_state(vm->machine, &vm->vcpu[0].initial);
+	ret = vcpu_reset(&vm->vcpu[0]);
+	if (ret)
+		snprintf(err, errlen, "cannot set the state in which vCPU 0 begins: %s",
+			 strerror(-ret));
+	return ret;
 }
 
 /* all that can fail, with one line in err[] if it does */

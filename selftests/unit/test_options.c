@@ -180,6 +180,12 @@ static void test_refusals(void **state)
 		{ "vmmd run d --name a/b", { "--name" } },
 		{ "vmmd run d --name ''", { "--name" } },
 		{ "vmmd run d --firmware ''", { "--firmware" } },
+		{ "vmmd run --kernel ''", { "--kernel" } },
+		{ "vmmd run --kernel k --initrd ''", { "--initrd" } },
+		{ "vmmd run --kernel k --firmware f", { "--kernel", "--firmware" } },
+		{ "vmmd run d --initrd i", { "--initrd", "--kernel" } },
+		{ "vmmd run d --append a", { "--append", "--kernel" } },
+		{ "vmmd run --append a", { "DISK" } },
 		{ "vmmd run d --firmware-log ''", { "--firmware-log" } },
 		{ "vmmd run d --grace x", { "'x'" } },
 		{ "vmmd run d --grace 86401", { "86400" } },
@@ -197,6 +203,24 @@ static void test_refusals(void **state)
 					 err, t[i].says[j]);
 		assert_null(strchr(err, '\n'));
 	}
+}
+
+static void test_kernel(void **state)
+{
+	const struct vm_config *c = &opt.config;
+
+	(void)state;
+	assert_int_equal(parse("vmmd run --kernel /boot/vmlinuz"), OPTIONS_RUN);
+	assert_null(c->disk);
+	assert_null(c->initrd);
+	assert_string_equal(c->name, "vmlinuz");
+	assert_string_equal(c->append, "console=ttyS0");
+	assert_int_equal(parse("vmmd run d --kernel k --initrd i --append ''"),
+			 OPTIONS_RUN);
+	assert_string_equal(c->disk, "d");
+	assert_string_equal(c->name, "d");
+	assert_string_equal(c->initrd, "i");
+	assert_string_equal(c->append, "");
 }
 
 static void test_long_values(void **state)
@@ -234,7 +258,7 @@ int main(void)
 		cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
 		cmocka_unit_test(test_memory), cmocka_unit_test(test_help),
 		cmocka_unit_test(test_refusals), cmocka_unit_test(test_long_values),
-		cmocka_unit_test(test_many_forwards),
+		cmocka_unit_test(test_many_forwards), cmocka_unit_test(test_kernel),
 	};
 	int failed = cmocka_run_group_tests_name("options", tests, NULL, NULL);
 

@@ -2,7 +2,8 @@
 /*
  * Builds the ACPI tables of the PC. The DSDT is boot/dsdt.asl, compiled at
  * build time. Pointers hold offsets into the tables file and checksums are
- * zero: the firmware's loader runs the script that makes both right.
+ * zero: the firmware's loader, or acpi_link, runs the script that makes both
+ * right.
  */
 #include <endian.h>
 #include <errno.h>
@@ -376,6 +377,47 @@ int acpi_build(struct acpi_files *files, unsigned int cpus)
 		return 0;
 	acpi_free(files);
 	return -ENOMEM;
+}
+
+static struct acpi_blob *file_named(struct acpi_files *files, const char *name)
+{
+	return strcmp(name, ACPI_RSDP_FILE) ? &files->tables : &files->rsdp;
+}
+
+static void link_pointer(struct acpi_files *files, const struct loader_entry *e,
+			 uint64_t gpa)
+{
+	uint8_t *p = file_named(files, e->pointer.dest)->data + le32toh(e->pointer.offset);
+	uint64_t value = 0;
+
+	memcpy(&value, p, e->pointer.size);
+	value = htole64(le64toh(value) + gpa);
+	memcpy(p, &value, e->pointer.size);
+}
+
+static void link_checksum(struct acpi_files *files, const struct loader_entry *e)
+{
+	uint8_t *data = file_named(files, e->checksum.file)->data;
+	const uint8_t *p = data + le32toh(e->checksum.start);
+	uint32_t len = le32toh(e->checksum.length);
+	uint8_t sum = 0;
+
+	while (len--)
+		sum += *p++;
+	data[le32toh(e->checksum.offset)] -= sum;
+}
+
+void acpi_link(struct acpi_files *files, uint64_t gpa)
+{
+	const struct loader_entry *e = (const void *)files->loader.data;
+	size_t n = files->loader.len / sizeof(*e);
+
+	for (; n--; e++) {
+		if (le32toh(e->command) == LOADER_ADD_POINTER)
+			link_pointer(files, e, gpa);
+		else if (le32toh(e->command) == LOADER_ADD_CHECKSUM)
+			link_checksum(files, e);
+	}
 }
 
 void acpi_free(struct acpi_files *files)

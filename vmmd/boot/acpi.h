@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * The ACPI tables as firmware wants them from fw_cfg: one file with all
- * tables, one with the RSDP, and a script of relocations and checksums.
+ * tables, one with the RSDP, and a script of relocations and checksums. Where
+ * there is no firmware acpi_link takes its place.
  */
 #ifndef VMMD_BOOT_ACPI_H
 #define VMMD_BOOT_ACPI_H
@@ -26,5 +27,10 @@ struct acpi_files {
 
 int acpi_build(struct acpi_files *files, unsigned int cpus);	/* 0, -ENOMEM */
 void acpi_free(struct acpi_files *files);
+/*
+ * Run the script as firmware does, for tables that will be at gpa: pointers and
+ * checksums are right then.
+ */
+void acpi_link(struct acpi_files *files, uint64_t gpa);
 
 #endif

@@ -282,6 +282,13 @@ static void pm_free(void *owner)
 	free(pm);
 }
 
+void acpipm_place(struct acpipm *pm, uint16_t base)
+{
+	pci_put16(&pm->pci.config[CFG_PMBASE], base | 1);
+	pm->pci.config[CFG_PMREGMISC] |= PMIOSE;
+	pm_remap(pm);
+}
+
 static const struct dev_ops pm_ops = {
 	.reset = pm_reset,
 	.save = pm_save,

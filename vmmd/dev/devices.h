@@ -47,6 +47,8 @@ struct acpipm;
 struct acpipm *acpipm_new(struct dev_env *env, struct pci_bus *bus,
 			  unsigned int sci);
 void acpipm_power_button(struct acpipm *pm);
+/* its I/O block to base and switched on, as firmware does after a reset */
+void acpipm_place(struct acpipm *pm, uint16_t base);
 
 /* log NULL: firmware is told that nobody listens, and stays silent */
 int debugcon_new(struct dev_env *env, FILE *log);

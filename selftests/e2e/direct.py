@@ -1,0 +1,115 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""End-to-end: a Linux kernel starts without firmware, and again after a reset.
+
+    direct.py --kernel VMLINUZ --work DIR
+
+Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
+busybox. Prints TAP; exits 0 if nothing failed.
+"""
+import argparse
+import os
+import shutil
+import signal
+import subprocess
+import sys
+
+sys.dont_write_bytecode = True
+sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/lab.d"))
+from common import CPIO_END, cpio_entry  # noqa: E402 (the lab's, for the same purpose)
+from console import Console  # noqa: E402 (beside this file)
+
+# What the kernel found, then whatever is asked for on the command line.
+INIT = """#!/busybox sh
+/busybox mkdir /proc /sys
+/busybox mount -t proc proc /proc
+/busybox mount -t sysfs sys /sys
+echo "cpus $(/busybox grep -c ^processor /proc/cpuinfo)" \
+	"acpi $(/busybox ls /sys/firmware/acpi/tables | /busybox grep -c '^[DF]AC[PS]\\|^APIC')" \
+	"pci $(/busybox ls /sys/bus/pci/devices | /busybox wc -l)"
+/busybox cat /proc/cmdline
+exec /busybox "$end" -f
+"""
+TIMEOUT = 120
+
+
+def make_initrd(path):
+    with open(shutil.which("busybox"), "rb") as f:
+        busybox = f.read()
+    # /dev/console is there before the kernel opens it for init
+    with open(path, "wb") as f:
+        f.write(cpio_entry("busybox", 0o100755, busybox) +
+                cpio_entry("init", 0o100755, INIT.encode()) + CPIO_END)
+
+
+def command(args, initrd, end, *more):
+    return ["vmmd", "run", "--kernel", args.kernel, "--initrd", initrd, "--memory", "256M",
+            "--net", "none", "--append", "console=ttyS0 quiet end=" + end, *more]
+
+
+def powers_off(args, initrd):
+    with Console(command(args, initrd, "poweroff", "--cpus", "2"),
+                 os.path.join(args.work, "direct.txt")) as con:
+        con.wait_for(r"cpus 2 acpi 3 pci 4", TIMEOUT, fatal="Kernel panic")
+        con.wait_for(r"console=ttyS0 quiet end=poweroff", TIMEOUT)
+        status = con.process.wait(TIMEOUT)
+    if status:
+        raise AssertionError("exit status %d, wanted 0" % status)
+
+
+def resets(args, initrd):
+    with Console(command(args, initrd, "reboot", "--grace", "0"), os.path.join(args.work, "direct.txt")) as con:
+        for _ in range(2):
+            con.wait_for(r"cpus 1 acpi 3", TIMEOUT, fatal="Kernel panic")
+        con.process.send_signal(signal.SIGTERM)
+        status = con.process.wait(TIMEOUT)
+    if status != 4:
+        raise AssertionError("exit status %d, wanted 4: forced off" % status)
+
+
+def kernel_goes_away(args, initrd):
+    """It is read at each reset: then the machine ends, and says why."""
+    copy = os.path.join(args.work, "vmlinuz")
+    shutil.copy(args.kernel, copy)
+    args = argparse.Namespace(kernel=copy, work=args.work)
+    vm = subprocess.Popen(command(args, initrd, "reboot"), stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while b"cpus 1" not in vm.stdout.readline():
+        if vm.poll() is not None:
+            raise AssertionError("vmmd ended: %r" % vm.stderr.read())
+    os.truncate(copy, 4096)
+    _, err = vm.communicate(timeout=TIMEOUT)
+    if vm.returncode != 1 or copy.encode() not in err:
+        raise AssertionError("exit status %d, %r" % (vm.returncode, err))
+
+
+TESTS = [
+    ("a kernel without firmware finds CPUs, ACPI and PCI, and powers off", powers_off),
+    ("it starts anew after a reset", resets),
+    ("a kernel that is gone at a reset ends the machine", kernel_goes_away),
+]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--work", required=True)
+    args = parser.parse_args()
+    initrd = os.path.join(args.work, "initrd")
+    make_initrd(initrd)
+    print("TAP version 13\n1..%d" % len(TESTS), flush=True)
+    failed = 0
+    for number, (name, test) in enumerate(TESTS, 1):
+        try:
+            test(args, initrd)
+            print("ok %d - %s" % (number, name), flush=True)
+        except Exception as error:  # whatever it is, the next test can run
+            failed += 1
+            print("not ok %d - %s" % (number, name), flush=True)
+            print("# " + str(error).replace("\n", "\n# "), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
