@@ -22,7 +22,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
-.PHONY: check-power check-refused check-boot parity unit
+.PHONY: check-power check-refused check-boot check-soak parity unit
 
 all: kmod vmmd guests selftests unit
 
@@ -187,7 +187,7 @@ check-vmx: all image
 # And what takes too long for every day.
 check-full: all image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
-		'check-lab CPU=vmx' $(lane_vmx) 'check-boot CPU=vmx FULL=1'
+		check-soak 'check-lab CPU=vmx' $(lane_vmx) 'check-boot CPU=vmx FULL=1'
 
 # The README's table of both vendors, from what the last "make check" found.
 parity:
@@ -221,6 +221,12 @@ check-e2e:
 		"selftests/e2e/direct.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT"
 
+# Many guests at once, for ten minutes of the lab's.
+SOAK ?= --guests 16 --seconds 600
+check-soak:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 7200 \
+		"selftests/e2e/soak.py $(SOAK) --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
+
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/boot.py --in-place \
@@ -238,6 +244,9 @@ check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
 
 check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd guests image
 	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e
+
+check-soak: $(B)/kmod-$(KERNEL)/vmm.ko vmmd
+	$(lab) --mem 4000 --timeout 7200 -- make check-soak SOAK="$(SOAK)"
 
 # For the labs that share no files: the disk is theirs, what is written is forgotten.
 check-boot: $(B)/kmod-$(KERNEL)/vmm.ko vmmd image
@@ -281,6 +290,7 @@ help:
 	@echo '  check-power     the emulated host sleeps, or goes down, with guests running'
 	@echo '  check-refused   insmod where there is no virtualization (CPU=none, CPU=vmx-off)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
+	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx)'
 	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'
 	@echo 'make bench        figures; make parity: the table of both vendors in README.md'

@@ -15,13 +15,11 @@ import subprocess
 import sys
 
 sys.dont_write_bytecode = True
-sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/lab.d"))
-from common import CPIO_END, cpio_entry  # noqa: E402 (the lab's, for the same purpose)
 from console import Console  # noqa: E402 (beside this file)
+from initrd import make_initrd  # noqa: E402
 
 # What the kernel found, then whatever is asked for on the command line.
-INIT = """#!/busybox sh
-/busybox mkdir /proc /sys
+INIT = """/busybox mkdir /proc /sys
 /busybox mount -t proc proc /proc
 /busybox mount -t sysfs sys /sys
 echo "cpus $(/busybox grep -c ^processor /proc/cpuinfo)" \
@@ -31,15 +29,6 @@ echo "cpus $(/busybox grep -c ^processor /proc/cpuinfo)" \
 exec /busybox "$end" -f
 """
 TIMEOUT = 120
-
-
-def make_initrd(path):
-    with open(shutil.which("busybox"), "rb") as f:
-        busybox = f.read()
-    # /dev/console is there before the kernel opens it for init
-    with open(path, "wb") as f:
-        f.write(cpio_entry("busybox", 0o100755, busybox) +
-                cpio_entry("init", 0o100755, INIT.encode()) + CPIO_END)
 
 
 def command(args, initrd, end, *more):
@@ -97,7 +86,7 @@ def main():
     parser.add_argument("--work", required=True)
     args = parser.parse_args()
     initrd = os.path.join(args.work, "initrd")
-    make_initrd(initrd)
+    make_initrd(initrd, INIT)
     print("TAP version 13\n1..%d" % len(TESTS), flush=True)
     failed = 0
     for number, (name, test) in enumerate(TESTS, 1):
