@@ -8,36 +8,13 @@
 
 #include "vmm.h"
 
-#define MAX_INSN	15
-
-static bool long_code(struct vmm_vcpu *vcpu, const struct vmm_segment *cs)
+static bool long_code(const struct vmm_mmu *mmu, const struct vmm_segment *cs)
 {
-	return vmm_ops->get_efer(vcpu) & EFER_LMA && cs->attr & VMM_SEG_L;
-}
-
-static int fetch(struct vmm_vcpu *vcpu, const struct vmm_segment *cs, u8 *buf, u32 max)
-{
-	u64 va = long_code(vcpu, cs) ? vcpu->rip : (u32)(cs->base + vcpu->rip);
-	struct vmm_mmu mmu;
-	struct vmm_walk w;
-	u32 got = 0;
-
-	vmm_mmu_get(vcpu, &mmu);
-	while (got < max) {
-		u32 n = min_t(u32, max - got, PAGE_SIZE - (va & ~PAGE_MASK));
-
-		/* the CPU has fetched from there: what it checked, it checked */
-		if (vmm_walk(vcpu, &mmu, va, WALK_PEEK, &w) ||
-		    vmm_guest_read(vcpu, w.gpa, buf + got, n))
-			break;
-		got += n;
-		va += n;
-	}
-	return got ? got : -EFAULT;
+	return mmu->efer & EFER_LMA && cs->attr & VMM_SEG_L;
 }
 
 struct cursor {
-	u8 buf[MAX_INSN];
+	u8 buf[VMM_FETCH_MAX];
 	u8 have, at;
 	u8 rex;
 	bool size16, addr_other;
@@ -73,17 +50,20 @@ static void skip_prefixes(struct cursor *c, bool wide)
 static int start(struct vmm_vcpu *vcpu, struct cursor *c, u32 want, bool *wide,
 		 bool *big)
 {
-	struct vmm_sregs s;
+	struct vmm_segment cs;
+	struct vmm_mmu mmu;
 	int n;
 
-	memset(c, 0, sizeof(*c));
-	vmm_ops->get_sregs(vcpu, &s);
-	n = fetch(vcpu, &s.seg[VMM_CS], c->buf, want);
+	vmm_ops->get_segment(vcpu, VMM_CS, &cs);
+	vmm_mmu_get(vcpu, &mmu);
+	*wide = long_code(&mmu, &cs);
+	*big = *wide || cs.attr & VMM_SEG_DB;
+	n = vmm_fetch(vcpu, &mmu, *wide ? vcpu->rip : (u32)(cs.base + vcpu->rip),
+		      c->buf, want);
 	if (n < 0)
 		return n;
-	*wide = long_code(vcpu, &s.seg[VMM_CS]);
-	*big = *wide || s.seg[VMM_CS].attr & VMM_SEG_DB;
 	c->have = n;
+	c->size16 = c->addr_other = false;
 	skip_prefixes(c, *wide);
 	return 0;
 }
@@ -128,7 +108,7 @@ int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
 	r = match(&c, kind);
 	if (r > 0)
 		return r;
-	r = start(vcpu, &c, MAX_INSN, &wide, &big);
+	r = start(vcpu, &c, VMM_INSN_MAX, &wide, &big);
 	return r ? r : match(&c, kind);
 }
 
@@ -141,7 +121,7 @@ int vmm_insn_mov_cr4(struct vmm_vcpu *vcpu)
 	u8 modrm;
 	int r;
 
-	r = start(vcpu, &c, MAX_INSN, &f->cr4.wide, &big);
+	r = start(vcpu, &c, VMM_INSN_MAX, &f->cr4.wide, &big);
 	if (r)
 		return r;
 	if (c.at + 3 > c.have || c.buf[c.at] != 0x0f ||
@@ -188,7 +168,7 @@ int vmm_insn_mov(struct vmm_vcpu *vcpu, struct vmm_insn_mov *m)
 	int r, asize;
 	u8 op;
 
-	r = start(vcpu, &c, MAX_INSN, &wide, &big);
+	r = start(vcpu, &c, VMM_INSN_MAX, &wide, &big);
 	if (r)
 		return r;
 	if (c.at + 2 > c.have || c.rex & 8 || big == c.size16)

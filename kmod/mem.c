@@ -51,6 +51,8 @@ static void maps_replace(struct vmm_vm *vm, struct vmm_maps *new, u64 gpa, u64 s
 
 	write_lock(&vm->mmu_lock);
 	rcu_assign_pointer(vm->maps, new);
+	/* whoever reads the new number finds the new table */
+	smp_store_release(&vm->maps_gen, vm->maps_gen + 1);
 	if (size)
 		vmm_npt_zap(vm, gpa, gpa + size);
 	vm->mmu_seq++;

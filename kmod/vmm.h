@@ -8,6 +8,7 @@
  *   state.c  get/set state                exit.c   what an exit does
  *   cpuid.c msr.c clock.c insn.c          fpu.c    guest FPU residency
  *   walk.c   guest page tables            task.c   task switches
+ *   fetch.c  guest instruction bytes
  *   gear.c   what of the CPU a change of gear moves
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
  *   npt.c    nested page tables           npt_fault.c
@@ -147,6 +148,26 @@ struct vmm_lapic {
 	ktime_t timer_target;	/* V  when the count reaches 0 */
 };
 
+/* ---- guest page tables: walk.c, fetch.c ------------------------------------- */
+
+struct vmm_mmu {		/* what a walk depends on */
+	u64 cr0, cr3, cr4, efer;
+};
+
+#define VMM_WALK_LEVELS	5
+
+/* fetch.c: a walk to a page of code, and all that it read */
+struct vmm_code_page {
+	bool valid;
+	u8 levels;
+	u64 va;
+	struct vmm_mmu mmu;
+	u64 maps_gen;		/* vm->maps_gen when the addresses were looked up */
+	u64 __user *at[VMM_WALK_LEVELS];
+	u64 entry[VMM_WALK_LEVELS];
+	u8 __user *code;
+};
+
 /* ---- vCPU ------------------------------------------------------------------ */
 
 /* vcpu->requests: bits set by anyone, taken by the vCPU before entry */
@@ -225,6 +246,7 @@ struct vmm_vcpu {
 	u32 host_pkru;			/* V  while loaded */
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
+	struct vmm_code_page code;	/* V */
 	u64 tlb_gen;			/* V  vm->tlb_gen seen at the last flush */
 	void *arch;			/* c  the vendor's: struct svm_vcpu, vmx_vcpu */
 };
@@ -243,6 +265,7 @@ struct vmm_vm {
 
 	struct srcu_struct srcu;
 	struct vmm_maps __rcu *maps;	/* s  replaced under M too */
+	u64 maps_gen;			/* s  counts those */
 
 	rwlock_t mmu_lock;
 	struct mmu_notifier notifier;
@@ -328,6 +351,7 @@ struct vmm_ops {
 
 	u64 (*get_cr)(struct vmm_vcpu *vcpu, int n);	/* 0, 3, 4 */
 	u64 (*get_efer)(struct vmm_vcpu *vcpu);
+	void (*get_segment)(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s);
 	void (*get_sregs)(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 	void (*set_sregs)(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 	/* MSRs the hardware switches; -ENOENT: not one of those */
@@ -451,15 +475,17 @@ int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x);
  * walk.c: guest linear addresses. vmm_guest_read: 0 or -EFAULT; in the fast gear
  * it reads only what is in memory, since no fault is taken there.
  */
-struct vmm_mmu {		/* what a walk depends on */
-	u64 cr0, cr3, cr4, efer;
-};
 #define WALK_WRITE	BIT(0)
 #define WALK_USER	BIT(1)	/* with the rights of ring 3 */
 #define WALK_PEEK	BIT(2)	/* with all rights; A and D bits stay */
 struct vmm_walk {
 	u64 gpa;
 	u32 error;		/* of the page fault */
+	u8 size;		/* of a table's entry, in bytes */
+	u8 levels;		/* entries read: 0 without paging */
+	struct vmm_walk_step {
+		u64 gpa, entry;
+	} step[VMM_WALK_LEVELS];
 };
 void vmm_mmu_get(struct vmm_vcpu *vcpu, struct vmm_mmu *mmu);
 int vmm_guest_read(struct vmm_vcpu *vcpu, u64 gpa, void *buf, u32 len);
@@ -470,6 +496,15 @@ int vmm_guest_read(struct vmm_vcpu *vcpu, u64 gpa, void *buf, u32 len);
  */
 int vmm_walk(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u32 access,
 	     struct vmm_walk *w);
+
+/*
+ * fetch.c: up to `max` bytes at a linear address that the CPU has just fetched
+ * from; rights are not looked at. The count, or -EFAULT; in the fast gear as
+ * vmm_guest_read.
+ */
+#define VMM_INSN_MAX	15
+#define VMM_FETCH_MAX	16	/* bytes that buf has room for */
+int vmm_fetch(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u8 *buf, u32 max);
 
 /*
  * task.c: act on FACT_TASK_SWITCH, as vmm_exit does. SVM's CPUs switch tasks by

@@ -12,7 +12,6 @@
 #include "vmm.h"
 
 #define PTE_ADDR	0x000ffffffffff000ULL
-#define MAX_LEVELS	5
 #define MAX_TRIES	8
 
 struct paging {
@@ -115,25 +114,23 @@ static u64 leaf_address(const struct paging *p, int level, u64 entry, u64 va)
 	return base | (va & offset);
 }
 
-struct step {
-	u64 gpa, entry;
-};
-
 /* accessed and dirty; 1: somebody changed an entry meanwhile */
-static int mark(struct vmm_vcpu *vcpu, const struct paging *p, const struct step *step,
-		int n, u32 access)
+static int mark(struct vmm_vcpu *vcpu, const struct paging *p,
+		const struct vmm_walk *w, u32 access)
 {
 	u64 bits;
 	int i, r;
 
-	for (i = p->pdptes; i < n; i++) {
+	for (i = p->pdptes; i < w->levels; i++) {
+		const struct vmm_walk_step *step = &w->step[i];
+
 		bits = _PAGE_ACCESSED;
-		if (i == n - 1 && access & WALK_WRITE)
+		if (i == w->levels - 1 && access & WALK_WRITE)
 			bits |= _PAGE_DIRTY;
-		if ((step[i].entry & bits) == bits)
+		if ((step->entry & bits) == bits)
 			continue;
-		r = vmm_mem_cmpxchg(vcpu->vm, step[i].gpa, p->size, step[i].entry,
-				    step[i].entry | bits);
+		r = vmm_mem_cmpxchg(vcpu->vm, step->gpa, p->size, step->entry,
+				    step->entry | bits);
 		/* -EFAULT: tables in ROM keep their bits as they are */
 		if (r > 0)
 			return 1;
@@ -155,9 +152,10 @@ static int walk_once(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va,
 	const struct paging *p = paging_of(mmu);
 	u64 rights = _PAGE_USER | _PAGE_RW, entry, table;
 	bool peek = access & WALK_PEEK, large;
-	struct step step[MAX_LEVELS];
-	int level, n = 0;
+	int level;
 
+	w->size = p->size;
+	w->levels = 0;
 	table = mmu->cr3 & (p->pdptes ? 0xffffffe0 : p->size == 4 ? 0xfffff000 : PTE_ADDR);
 	for (level = p->levels;; level--) {
 		u64 index = va >> (12 + (level - 1) * p->bits) & bit_range(0, p->bits);
@@ -171,7 +169,7 @@ static int walk_once(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va,
 		large = is_large(mmu, p, level, entry);
 		if (!peek && entry & reserved_bits(mmu, p, level, large))
 			return page_fault(w, access, X86_PF_PROT | X86_PF_RSVD);
-		step[n++] = (struct step){ w->gpa, entry };
+		w->step[w->levels++] = (struct vmm_walk_step){ w->gpa, entry };
 		if (!(p->pdptes && level == p->levels))
 			rights &= entry;
 		if (level == 1 || large)
@@ -183,7 +181,7 @@ static int walk_once(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va,
 		return 0;
 	if (!permitted(mmu, access, rights))
 		return page_fault(w, access, X86_PF_PROT);
-	return mark(vcpu, p, step, n, access) ? 2 : 0;
+	return mark(vcpu, p, w, access) ? 2 : 0;
 }
 
 int vmm_walk(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u32 access,
@@ -195,6 +193,7 @@ int vmm_walk(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u32 acces
 		va = (u32)va;
 	if (!(mmu->cr0 & X86_CR0_PG)) {
 		w->gpa = va;
+		w->levels = 0;
 		return 0;
 	}
 	/* whoever changes the tables all the time does without A and D bits */

@@ -48,24 +48,31 @@ u64 svm_get_efer(struct vmm_vcpu *vcpu)
 	return to_svm(vcpu)->vmcb->efer & ~(u64)EFER_SVME;
 }
 
+void svm_get_segment(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s)
+{
+	struct vmcb *v = to_svm(vcpu)->vmcb;
+	const struct vmcb_seg *seg = svm_seg(v, n);
+
+	*s = (struct vmm_segment){
+		.base = seg->base,
+		.limit = seg->limit,
+		.selector = seg->selector,
+		.attr = seg->attr & 0xfff,
+	};
+	/* the CPU keeps CPL apart and SS.DPL may lag behind, APM 2 15.5.1 */
+	if (n == VMM_SS) {
+		s->attr &= ~(3 << VMM_SEG_DPL_SHIFT);
+		s->attr |= (v->cpl & 3) << VMM_SEG_DPL_SHIFT;
+	}
+}
+
 void svm_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 {
 	struct vmcb *v = to_svm(vcpu)->vmcb;
 	int n;
 
-	for (n = 0; n < VMM_NSEG; n++) {
-		const struct vmcb_seg *seg = svm_seg(v, n);
-
-		s->seg[n] = (struct vmm_segment){
-			.base = seg->base,
-			.limit = seg->limit,
-			.selector = seg->selector,
-			.attr = seg->attr & 0xfff,
-		};
-	}
-	/* the CPU keeps CPL apart and SS.DPL may lag behind, APM 2 15.5.1 */
-	s->seg[VMM_SS].attr &= ~(3 << VMM_SEG_DPL_SHIFT);
-	s->seg[VMM_SS].attr |= (v->cpl & 3) << VMM_SEG_DPL_SHIFT;
+	for (n = 0; n < VMM_NSEG; n++)
+		svm_get_segment(vcpu, n, &s->seg[n]);
 	s->gdtr.base = v->gdtr.base;
 	s->gdtr.limit = v->gdtr.limit;
 	s->idtr.base = v->idtr.base;

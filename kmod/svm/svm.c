@@ -290,6 +290,7 @@ const struct vmm_ops vmm_svm_ops = {
 	.flush = svm_flush,
 	.get_cr = svm_get_cr,
 	.get_efer = svm_get_efer,
+	.get_segment = svm_get_segment,
 	.get_sregs = svm_get_sregs,
 	.set_sregs = svm_set_sregs,
 	.get_msr = svm_get_msr,

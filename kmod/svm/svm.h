@@ -61,6 +61,7 @@ void svm_why(struct vmm_vcpu *vcpu, char *text, u32 size);
 /* state.c */
 u64 svm_get_cr(struct vmm_vcpu *vcpu, int n);
 u64 svm_get_efer(struct vmm_vcpu *vcpu);
+void svm_get_segment(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s);
 void svm_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 void svm_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 int svm_get_msr(struct vmm_vcpu *vcpu, u32 index, u64 *value);

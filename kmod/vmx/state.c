@@ -81,6 +81,17 @@ static void set_segment(const struct vmm_segment *s, int n)
 	vmcs_write(SEG_AR(n), ar);
 }
 
+void vmx_get_segment(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s)
+{
+	struct vmx_hold hold;
+
+	memset(s, 0, sizeof(*s));
+	if (!vmx_open(vcpu, &hold))
+		return;
+	get_segment(s, n);
+	vmx_close(vcpu, &hold);
+}
+
 void vmx_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 {
 	struct vmx_hold hold;

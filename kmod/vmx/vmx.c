@@ -234,6 +234,7 @@ const struct vmm_ops vmm_vmx_ops = {
 	.flush = vmx_flush,
 	.get_cr = vmx_get_cr,
 	.get_efer = vmx_get_efer,
+	.get_segment = vmx_get_segment,
 	.get_sregs = vmx_get_sregs,
 	.set_sregs = vmx_set_sregs,
 	.get_msr = vmx_get_msr,

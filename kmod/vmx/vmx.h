@@ -159,6 +159,7 @@ void vmx_why(struct vmm_vcpu *vcpu, char *text, u32 size);
 /* state.c */
 u64 vmx_get_cr(struct vmm_vcpu *vcpu, int n);
 u64 vmx_get_efer(struct vmm_vcpu *vcpu);
+void vmx_get_segment(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s);
 void vmx_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 void vmx_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 int vmx_get_msr(struct vmm_vcpu *vcpu, u32 index, u64 *value);
