@@ -229,11 +229,33 @@ static int apic_page(struct vmm_vcpu *vcpu)
 	return r ? exit_eoi(vcpu, eoi) : 1;
 }
 
-static bool apic_at(struct vmm_vcpu *vcpu, u64 gpa)
+/* no memory is there, or none that may be written: a device of the monitor's */
+static int device_access(struct vmm_vcpu *vcpu)
 {
-	struct vmm_mapping memory;
+	u64 gpa = vcpu->fact.npf.gpa;
+	int r;
 
-	return vmm_lapic_in_page(vcpu, gpa) && !vmm_mem_find(vcpu->vm, gpa, &memory);
+	if (vmm_lapic_in_page(vcpu, gpa)) {
+		r = apic_page(vcpu);
+		/* in the slow gear more instructions can be read */
+		if (r || vcpu->loaded)
+			return r;
+	}
+	vcpu->run->exit.mmio = (struct vmm_exit_mmio){
+		.gpa = gpa, .access = vcpu->fact.npf.access,
+	};
+	vcpu->pending.string = false;
+	show_registers(vcpu);
+	vmm_exit_to_user(vcpu, VMM_EXIT_MMIO);
+	return -1;
+}
+
+static bool is_memory(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
+{
+	struct vmm_mapping m;
+
+	return vmm_mem_find(vcpu->vm, gpa, &m) &&
+	       !(access & VMM_ACCESS_WRITE && m.flags & VMM_MAP_READONLY);
 }
 
 static int page_fault(struct vmm_vcpu *vcpu)
@@ -242,32 +264,21 @@ static int page_fault(struct vmm_vcpu *vcpu)
 	u32 access = vcpu->fact.npf.access;
 	int r;
 
-	/* the APIC's page needs no slow gear if the instruction can be read here */
+	if (!is_memory(vcpu, gpa, access))
+		return device_access(vcpu);
 	if (vcpu->loaded)
-		return apic_at(vcpu, gpa) ? apic_page(vcpu) : 0;
+		return 0;
 	r = vmm_npt_fault(vcpu, gpa, access);
 	if (!r)
 		return 1;
 	if (r == -EINTR || r == -ERESTARTSYS)
 		return 1;	/* the loop sees the signal */
-	if (r < 0) {
-		vcpu->run->exit.fault = (struct vmm_exit_fault){
-			.gpa = gpa, .access = access, .error = r,
-		};
-		vmm_exit_to_user(vcpu, VMM_EXIT_FAULT);
-		return -1;
-	}
-	if (vmm_lapic_in_page(vcpu, gpa)) {
-		r = apic_page(vcpu);
-		if (r)
-			return r;
-	}
-	vcpu->run->exit.mmio = (struct vmm_exit_mmio){
-		.gpa = gpa, .access = access,
+	if (r > 0)
+		return device_access(vcpu);	/* it was unmapped meanwhile */
+	vcpu->run->exit.fault = (struct vmm_exit_fault){
+		.gpa = gpa, .access = access, .error = r,
 	};
-	vcpu->pending.string = false;
-	show_registers(vcpu);
-	vmm_exit_to_user(vcpu, VMM_EXIT_MMIO);
+	vmm_exit_to_user(vcpu, VMM_EXIT_FAULT);
 	return -1;
 }
 
