@@ -4,6 +4,8 @@
  * begin/end pair looks after the host's own (design: no fpu_swap, which later
  * kernels keep for KVM), and preemption stays off in between.
  */
+#include <linux/cache.h>
+#include <linux/init.h>
 #include <linux/slab.h>
 #include <asm/cpufeature.h>
 #include <asm/fpu/api.h>
@@ -31,13 +33,18 @@ static bool have_xsave(void)
 	return boot_cpu_has(X86_FEATURE_OSXSAVE);
 }
 
-static u64 guest_mask;
+/* the host's registers: the kernel writes them once per CPU, all alike */
+static u64 host_xcr0 __ro_after_init, host_xss __ro_after_init;
+static u64 guest_mask __ro_after_init;
 
 /* the register itself may be a guest's later */
-void vmm_fpu_setup(void)
+void __init vmm_fpu_setup(void)
 {
 	if (have_xsave())
-		guest_mask = xgetbv(XCR_XFEATURE_ENABLED_MASK) & XCR0_GUEST;
+		host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
+	if (boot_cpu_has(X86_FEATURE_XSAVES))
+		rdmsrl(MSR_IA32_XSS, host_xss);
+	guest_mask = host_xcr0 & XCR0_GUEST;
 }
 
 u64 vmm_fpu_mask(void)
@@ -108,29 +115,18 @@ static u32 read_pkru_if_any(void)
  * IA32_XSS has set they would move to and from the CPU: the host's supervisor
  * state. Guests' IA32_XSS is 0.
  */
-static u64 read_xss_if_any(void)
-{
-	u64 xss = 0;
-
-	if (boot_cpu_has(X86_FEATURE_XSAVES))
-		rdmsrl(MSR_IA32_XSS, xss);
-	return xss;
-}
-
 void vmm_fpu_load(struct vmm_vcpu *vcpu)
 {
 	kernel_fpu_begin_mask(0);
 	vcpu->host_pkru = read_pkru_if_any();
-	vcpu->host_xss = read_xss_if_any();
-	if (vcpu->host_xss)
+	if (host_xss)
 		wrmsrl(MSR_IA32_XSS, 0);
 	if (!have_xsave()) {
 		asm volatile("fxrstor64 (%0)" : : "r"(vcpu->fpu) : "memory");
 		return;
 	}
-	vcpu->host_xcr0 = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 	xrstor(vcpu->fpu, vmm_fpu_mask());
-	if (vcpu->xcr0 != vcpu->host_xcr0)
+	if (vcpu->xcr0 != host_xcr0)
 		xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->xcr0);
 }
 
@@ -143,16 +139,16 @@ void vmm_fpu_put(struct vmm_vcpu *vcpu)
 		 */
 		u64 now = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 
-		if (now != vcpu->host_xcr0)
-			xsetbv(XCR_XFEATURE_ENABLED_MASK, vcpu->host_xcr0);
+		if (now != host_xcr0)
+			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
 		if (!vmm_fpu_xcr0_check(now & vmm_fpu_mask()))
 			vcpu->xcr0 = now & vmm_fpu_mask();
 		xsave(vcpu->fpu, vmm_fpu_mask());
 	} else {
 		asm volatile("fxsave64 (%0)" : : "r"(vcpu->fpu) : "memory");
 	}
-	if (vcpu->host_xss)
-		wrmsrl(MSR_IA32_XSS, vcpu->host_xss);
+	if (host_xss)
+		wrmsrl(MSR_IA32_XSS, host_xss);
 	if (read_pkru_if_any() != vcpu->host_pkru)
 		wrpkru(vcpu->host_pkru);
 	kernel_fpu_end();

@@ -65,6 +65,7 @@ static int open_cpu(void)
 {
 	int r = vmm_ops->cpu_enable();
 
+	vmm_msr_open_cpu();
 	this_cpu_write(cpu_open, !r);
 	return r;
 }

@@ -3,6 +3,8 @@
  * MSRs: what is not listed here does not exist for the guest (#GP). Those that
  * hardware switches are the vendor's, those of the APIC are lapic.c's.
  */
+#include <linux/percpu.h>
+#include <asm/cpufeature.h>
 #include <asm/kvm_para.h>
 #include <asm/msr.h>
 
@@ -29,6 +31,9 @@ static const u32 saved_msrs[] = {
 };
 
 static_assert(ARRAY_SIZE(saved_msrs) <= VMM_MAX_MSRS);
+
+/* the kernel writes it when a CPU starts, and never again */
+static DEFINE_PER_CPU(u64, host_tsc_aux);
 
 static bool canonical(u64 va)
 {
@@ -272,17 +277,26 @@ int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
  */
 void vmm_msr_load(struct vmm_vcpu *vcpu)
 {
-	if (!vcpu->has_rdtscp)
-		return;
-	rdmsrl(MSR_TSC_AUX, vcpu->host_tsc_aux);
-	if (vcpu->tsc_aux != vcpu->host_tsc_aux)
+	if (vcpu->has_rdtscp && vcpu->tsc_aux != this_cpu_read(host_tsc_aux))
 		wrmsrl(MSR_TSC_AUX, vcpu->tsc_aux);
 }
 
 void vmm_msr_put(struct vmm_vcpu *vcpu)
 {
-	if (vcpu->has_rdtscp && vcpu->tsc_aux != vcpu->host_tsc_aux)
-		wrmsrl(MSR_TSC_AUX, vcpu->host_tsc_aux);
+	u64 host = this_cpu_read(host_tsc_aux);
+
+	if (vcpu->has_rdtscp && vcpu->tsc_aux != host)
+		wrmsrl(MSR_TSC_AUX, host);
+}
+
+void vmm_msr_open_cpu(void)
+{
+	u64 value;
+
+	if (!boot_cpu_has(X86_FEATURE_RDTSCP))
+		return;
+	rdmsrl(MSR_TSC_AUX, value);
+	this_cpu_write(host_tsc_aux, value);
 }
 
 void vmm_msr_reset(struct vmm_vcpu *vcpu)

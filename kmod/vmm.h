@@ -237,12 +237,9 @@ struct vmm_vcpu {
 	u64 kvm_system_time;		/* V  clock.c */
 	u64 kvm_wall_clock;		/* V */
 	u32 clock_version;		/* V */
-	u64 host_tsc_aux;		/* V  while loaded */
 
 	/* fpu.c */
 	u64 xcr0;			/* V */
-	u64 host_xcr0;			/* V  while loaded */
-	u64 host_xss;			/* V  while loaded */
 	u32 host_pkru;			/* V  while loaded */
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
@@ -437,6 +434,7 @@ int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value);
 int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi);
 void vmm_msr_load(struct vmm_vcpu *vcpu);	/* gear change: TSC_AUX */
 void vmm_msr_put(struct vmm_vcpu *vcpu);
+void vmm_msr_open_cpu(void);			/* before its first guest */
 void vmm_msr_reset(struct vmm_vcpu *vcpu);
 void vmm_msrs_get(struct vmm_vcpu *vcpu, struct vmm_msrs *m);
 int vmm_msrs_set(struct vmm_vcpu *vcpu, const struct vmm_msrs *m);
