@@ -24,16 +24,7 @@
 
 void svm_irq_window(struct vmm_vcpu *vcpu, bool on)
 {
-	struct vmcb *v = to_svm(vcpu)->vmcb;
-
-	/* a virtual interrupt above all priorities that only makes an exit */
-	if (on) {
-		v->int_ctl |= V_IRQ | V_IGN_TPR | V_PRIO_MASK;
-		v->intercept3 |= INTERCEPT3_VINTR;
-	} else {
-		v->int_ctl &= ~V_OFFER;
-		v->intercept3 &= ~INTERCEPT3_VINTR;
-	}
+	to_svm(vcpu)->window = on;
 }
 
 void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on)
@@ -147,19 +138,18 @@ static void event_decode(struct vmm_vcpu *vcpu, u64 e)
  * from 0 to 1 inside the guest unmasks it), and what it delivers in the end is
  * vector 0 instead of V_INTR_VECTOR.
  */
-static void offer_interrupt(struct vmm_vcpu *vcpu)
+static u64 offered(struct vmm_vcpu *vcpu)
 {
 	u64 vector = vcpu->offer;
-	struct vmcb *v = to_svm(vcpu)->vmcb;
 
+	/* one above all priorities that only makes an exit */
+	if (to_svm(vcpu)->window)
+		return V_IRQ | V_IGN_TPR | V_PRIO_MASK;
 	if (vcpu->offer < 0)
-		return;
-	v->int_ctl &= ~V_OFFER;
-	v->int_ctl |= V_IRQ | vector << V_VECTOR_SHIFT |
-		      (vector >> 4) << V_PRIO_SHIFT;
+		return 0;
 	/* the PIC's do not know of priorities */
-	if (vcpu->ev.extint_pending)
-		v->int_ctl |= V_IGN_TPR;
+	return V_IRQ | vector << V_VECTOR_SHIFT | (vector >> 4) << V_PRIO_SHIFT |
+	       (vcpu->ev.extint_pending ? V_IGN_TPR : 0);
 }
 
 /*
@@ -416,9 +406,12 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	 * V_INTR_MASKING each time: the CPU writes this field at the exit, and
 	 * without that bit a guest with IF clear would keep the CPU for good.
 	 */
-	v->int_ctl &= ~V_TPR_MASK;
-	v->int_ctl |= vmm_lapic_cr8(vcpu) | V_INTR_MASKING;
-	offer_interrupt(vcpu);
+	v->int_ctl = (v->int_ctl & ~(V_TPR_MASK | V_OFFER)) | vmm_lapic_cr8(vcpu) |
+		     V_INTR_MASKING | offered(vcpu);
+	if (svm->window)
+		v->intercept3 |= INTERCEPT3_VINTR;
+	else
+		v->intercept3 &= ~INTERCEPT3_VINTR;
 	/*
 	 * QEMU dies of a guest that writes CR8 while V_IRQ is set: it tells the
 	 * virtual CPU without holding its lock. Elsewhere that costs an exit, and

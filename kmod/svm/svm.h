@@ -20,6 +20,7 @@ struct svm_vcpu {
 	u64 vmcb_pa;
 	u64 asid_gen;		/* svm_cpu.asid_gen the ASID is of; 0: needs one */
 	int asid_cpu;		/* which CPU gave it */
+	bool window;		/* exit when the guest can take an interrupt */
 	bool step;		/* TF is ours for one instruction */
 	bool step_iret;		/* ... and that one is IRET, which loads TF */
 	bool guest_tf;		/* what TF was */
