@@ -265,7 +265,7 @@ void vmm_cpuid_exec(struct vmm_vcpu *vcpu)
 		/* the bits that follow the guest's own settings */
 		if (fn == 1) {
 			c &= ~(u32)L1_ECX_OSXSAVE;
-			if (vmm_ops->get_cr(vcpu, 4) & X86_CR4_OSXSAVE)
+			if (vmm_op(get_cr)(vcpu, 4) & X86_CR4_OSXSAVE)
 				c |= L1_ECX_OSXSAVE;
 			if (!(vcpu->apic.base & MSR_IA32_APICBASE_ENABLE))
 				d &= ~(u32)BIT(9);

@@ -69,7 +69,7 @@ static int general_protection(struct vmm_vcpu *vcpu)
 
 void vmm_skip(struct vmm_vcpu *vcpu, u8 len)
 {
-	bool wide = vmm_ops->get_efer(vcpu) & EFER_LMA;
+	bool wide = vmm_op(get_efer)(vcpu) & EFER_LMA;
 
 	vcpu->rip += len;
 	if (!wide)
@@ -187,7 +187,7 @@ static int exit_cr4(struct vmm_vcpu *vcpu, u8 len)
 	u64 *reg = &vcpu->gpr[f->cr4.reg];
 
 	if (!f->cr4.write)
-		*reg = vmm_ops->get_cr(vcpu, 4);
+		*reg = vmm_op(get_cr)(vcpu, 4);
 	else if (vmm_cr4_write(vcpu, f->cr4.wide ? *reg : (u32)*reg))
 		return general_protection(vcpu);
 	vmm_skip(vcpu, len);
@@ -333,7 +333,7 @@ static int instruction(struct vmm_vcpu *vcpu)
 		return exit_xsetbv(vcpu, len);
 	case FACT_HYPERCALL:
 		vcpu->gpr[VMM_RAX] = (u64)-KVM_ENOSYS;
-		if (!(vmm_ops->get_efer(vcpu) & EFER_LMA))
+		if (!(vmm_op(get_efer)(vcpu) & EFER_LMA))
 			vcpu->gpr[VMM_RAX] = (u32)-KVM_ENOSYS;
 		break;
 	default:	/* FACT_NOP */

@@ -54,7 +54,7 @@ static int start(struct vmm_vcpu *vcpu, struct cursor *c, u32 want, bool *wide,
 	struct vmm_mmu mmu;
 	int n;
 
-	vmm_ops->get_segment(vcpu, VMM_CS, &cs);
+	vmm_op(get_segment)(vcpu, VMM_CS, &cs);
 	vmm_mmu_get(vcpu, &mmu);
 	*wide = long_code(&mmu, &cs);
 	*big = *wide || cs.attr & VMM_SEG_DB;

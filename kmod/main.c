@@ -13,6 +13,16 @@
 
 const struct vmm_ops *vmm_ops;
 
+#define DEFINE_OP(op)							\
+	DEFINE_STATIC_CALL_NULL(vmm_op_##op, *(((struct vmm_ops *)NULL)->op));
+VMM_DIRECT_OPS(DEFINE_OP)
+
+static void patch_calls(void)
+{
+#define PATCH_OP(op)	static_call_update(vmm_op_##op, vmm_ops->op);
+	VMM_DIRECT_OPS(PATCH_OP)
+}
+
 static long get_info(void __user *arg)
 {
 	struct vmm_info info = {
@@ -109,6 +119,7 @@ static int __init vmm_init(void)
 	r = vmm_ops->setup();
 	if (r)
 		return r;
+	patch_calls();
 	vmm_exit_timer = vmm_ops->features() & VMM_FEAT_EXIT_TIMER;
 	r = vmm_host_enable();
 	if (r) {

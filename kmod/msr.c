@@ -104,15 +104,15 @@ static u64 efer_valid(void)
 
 static int set_efer(struct vmm_vcpu *vcpu, u64 value)
 {
-	u64 old = vmm_ops->get_efer(vcpu);
+	u64 old = vmm_op(get_efer)(vcpu);
 	struct vmm_sregs s;
 
 	if (value & ~efer_valid())
 		return -EPERM;
 	/* LME is locked while paging is on, LMA is the CPU's (APM 2 3.1.7) */
-	if ((value ^ old) & EFER_LME && vmm_ops->get_cr(vcpu, 0) & X86_CR0_PG)
+	if ((value ^ old) & EFER_LME && vmm_op(get_cr)(vcpu, 0) & X86_CR0_PG)
 		return -EPERM;
-	vmm_ops->get_sregs(vcpu, &s);
+	vmm_op(get_sregs)(vcpu, &s);
 	s.efer = (value & ~(u64)EFER_LMA) | (old & EFER_LMA);
 	vmm_ops->set_sregs(vcpu, &s);
 	return 0;
@@ -181,7 +181,7 @@ int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value)
 		*value = vmm_guest_tsc(vcpu);
 		return 0;
 	case MSR_EFER:
-		*value = vmm_ops->get_efer(vcpu);
+		*value = vmm_op(get_efer)(vcpu);
 		return 0;
 	case MSR_TSC_AUX:
 		*value = vcpu->loaded && vcpu->has_rdtscp ? __rdmsr(MSR_TSC_AUX) :

@@ -168,7 +168,7 @@ static int choose_event(struct vmm_vcpu *vcpu)
 	}
 	/* what comes next may let an interrupt through that is held back now */
 	if (!ev->type && vcpu->fact.kind == FACT_TPR_WRITE) {
-		vmm_ops->watch_tpr(vcpu, false);
+		vmm_op(watch_tpr)(vcpu, false);
 		goto step;
 	}
 	if (ev->extint_pending) {
@@ -179,7 +179,7 @@ static int choose_event(struct vmm_vcpu *vcpu)
 		window = true;
 	} else {
 		vector = vmm_lapic_pending(vcpu);
-		vmm_ops->watch_tpr(vcpu, vector < 0 && vmm_lapic_held(vcpu) >= 0);
+		vmm_op(watch_tpr)(vcpu, vector < 0 && vmm_lapic_held(vcpu) >= 0);
 	}
 	/*
 	 * STI and MOV SS hold interrupts for one instruction. Not every CPU takes
@@ -187,12 +187,12 @@ static int choose_event(struct vmm_vcpu *vcpu)
 	 */
 	if ((vector >= 0 || window) && ev->shadow && !ev->type && irqs_on(vcpu))
 		goto step;
-	vmm_ops->irq_window(vcpu, window);
+	vmm_op(irq_window)(vcpu, window);
 	vcpu->offer = vector;
 	return 0;
 step:
-	vmm_ops->irq_window(vcpu, false);
-	vmm_ops->step(vcpu);
+	vmm_op(irq_window)(vcpu, false);
+	vmm_op(step)(vcpu);
 	return 0;
 }
 
@@ -231,7 +231,7 @@ static void flush_if_stale(struct vmm_vcpu *vcpu)
 	if (vcpu->tlb_gen == gen)
 		return;
 	vcpu->tlb_gen = gen;
-	vmm_ops->flush(vcpu);
+	vmm_op(flush)(vcpu);
 }
 
 /* 1: entered; 0: the host or a request wants the slow gear; -1: to the monitor */
@@ -248,7 +248,7 @@ static int enter_once(struct vmm_vcpu *vcpu)
 	flush_if_stale(vcpu);
 	/* whoever waited for a flush has gone on: it must be behind us, too */
 	vmm_assert(vcpu->vm, vcpu->tlb_gen >= smp_load_acquire(&vcpu->vm->tlb_done));
-	vmm_ops->enter(vcpu);
+	vmm_op(enter)(vcpu);
 	if (vcpu->taken)
 		taken(vcpu);
 	return 1;
@@ -263,7 +263,7 @@ static bool gear_up(struct vmm_vcpu *vcpu)
 		return false;
 	}
 	vmm_gear_load(vcpu);
-	vmm_ops->load(vcpu);
+	vmm_op(load)(vcpu);
 	if (vcpu->cpu != smp_processor_id()) {
 		/* one under way to the old CPU would hold back those to this one */
 		vmm_wait_for_kick(vcpu);
@@ -278,7 +278,7 @@ static void gear_down(struct vmm_vcpu *vcpu)
 {
 	vcpu->loaded = false;
 	vmm_msr_put(vcpu);
-	vmm_ops->put(vcpu);
+	vmm_op(put)(vcpu);
 	vmm_gear_put(vcpu);
 	vmm_fpu_put(vcpu);
 }
@@ -306,7 +306,7 @@ static int stretch(struct vmm_vcpu *vcpu)
 	int r;
 
 	local_irq_disable();
-	r = vmm_ops->stretch_begin(vcpu);
+	r = vmm_op(stretch_begin)(vcpu);
 	if (r)
 		goto out;
 	WRITE_ONCE(vcpu->mode, MODE_GUEST);
@@ -322,7 +322,7 @@ static int stretch(struct vmm_vcpu *vcpu)
 			r = 2;
 	} while (r == 1 && !stretch_over(vcpu));
 	smp_store_release(&vcpu->mode, MODE_OUT);
-	vmm_ops->stretch_end(vcpu);
+	vmm_op(stretch_end)(vcpu);
 out:
 	/* the host takes the interrupt that ended the guest's turn, if one did */
 	local_irq_enable();

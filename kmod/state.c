@@ -26,7 +26,7 @@ static void reset_sregs(struct vmm_vcpu *vcpu, bool init)
 	struct vmm_sregs old, s = {};
 	int n;
 
-	vmm_ops->get_sregs(vcpu, &old);
+	vmm_op(get_sregs)(vcpu, &old);
 	for (n = VMM_ES; n <= VMM_GS; n++)
 		s.seg[n] = reset_data;
 	s.seg[VMM_CS].selector = 0xf000;
@@ -82,7 +82,7 @@ void vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r)
 void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 {
 	memset(s, 0, sizeof(*s));
-	vmm_ops->get_sregs(vcpu, s);
+	vmm_op(get_sregs)(vcpu, s);
 	s->cr2 = vcpu->cr2;
 	s->cr8 = vmm_lapic_cr8(vcpu);
 }
@@ -149,8 +149,8 @@ static int check_modes(const struct vmm_sregs *s)
 /* what a MOV to CR4 is refused, SDM 2B MOV to control registers, APM 2 5.5.1 */
 int vmm_cr4_write(struct vmm_vcpu *vcpu, u64 value)
 {
-	bool lma = vmm_ops->get_efer(vcpu) & EFER_LMA;
-	u64 old = vmm_ops->get_cr(vcpu, 4);
+	bool lma = vmm_op(get_efer)(vcpu) & EFER_LMA;
+	u64 old = vmm_op(get_cr)(vcpu, 4);
 	struct vmm_sregs s;
 
 	if (value & ~vmm_cr4_allowed())
@@ -158,13 +158,13 @@ int vmm_cr4_write(struct vmm_vcpu *vcpu, u64 value)
 	if (lma && (!(value & X86_CR4_PAE) || (value ^ old) & X86_CR4_LA57))
 		return -EINVAL;
 	if (value & ~old & X86_CR4_PCIDE &&
-	    (!lma || vmm_ops->get_cr(vcpu, 3) & X86_CR3_PCID_MASK))
+	    (!lma || vmm_op(get_cr)(vcpu, 3) & X86_CR3_PCID_MASK))
 		return -EINVAL;
-	vmm_ops->get_sregs(vcpu, &s);
+	vmm_op(get_sregs)(vcpu, &s);
 	s.cr4 = value;
 	vmm_ops->set_sregs(vcpu, &s);
 	/* which bits flush the TLB depends on the CPU (APM 2 5.5.2): all do here */
-	vmm_ops->flush(vcpu);
+	vmm_op(flush)(vcpu);
 	return 0;
 }
 
@@ -187,7 +187,7 @@ void vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s)
 	vcpu->cr2 = s->cr2;
 	vmm_lapic_set_cr8(vcpu, s->cr8);
 	/* another CR3 or mode may stand for other translations */
-	vmm_ops->flush(vcpu);
+	vmm_op(flush)(vcpu);
 }
 
 static bool has_error_code(u8 vector)

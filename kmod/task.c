@@ -617,7 +617,7 @@ static void commit(struct task *t)
 	/* with PAE the vendor loads the PDPTEs that CR3 points to */
 	vmm_ops->set_sregs(vcpu, &t->s);
 	if (t->wide)
-		vmm_ops->flush(vcpu);
+		vmm_op(flush)(vcpu);
 }
 
 static bool contributory(u8 vector)
@@ -681,7 +681,7 @@ int vmm_task_switch(struct vmm_vcpu *vcpu)
 	if (vcpu->loaded)
 		return 0;
 	vmm_mmu_get(vcpu, &t.mmu);
-	vmm_ops->get_sregs(vcpu, &t.s);
+	vmm_op(get_sregs)(vcpu, &t.s);
 	old = t.s.seg[VMM_TR].selector;
 	r = check_new_tss(&t);
 	if (!r)

@@ -36,6 +36,7 @@
 #include <linux/smp.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
+#include <linux/static_call.h>
 #include <linux/types.h>
 #include <linux/wait.h>
 #include <linux/vmm.h>
@@ -359,6 +360,20 @@ struct vmm_ops {
 extern const struct vmm_ops vmm_svm_ops;
 extern const struct vmm_ops vmm_vmx_ops;
 extern const struct vmm_ops *vmm_ops;
+
+/*
+ * vmm_op(enter)(vcpu) is vmm_ops->enter(vcpu) with the call patched to be a direct
+ * one: where the host has retpolines, each indirect call is predicted wrongly.
+ * For what an exit may need.
+ */
+#define VMM_DIRECT_OPS(x)						\
+	x(load) x(put) x(stretch_begin) x(stretch_end) x(enter)		\
+	x(irq_window) x(watch_tpr) x(step) x(flush)			\
+	x(get_cr) x(get_efer) x(get_segment) x(get_sregs)
+#define VMM_DECLARE_OP(op)						\
+	DECLARE_STATIC_CALL(vmm_op_##op, *(((struct vmm_ops *)NULL)->op));
+VMM_DIRECT_OPS(VMM_DECLARE_OP)
+#define vmm_op(op)	static_call(vmm_op_##op)
 
 /*
  * host.c. The host's TSC may start anew when the host wakes; vmm_host_tsc() goes

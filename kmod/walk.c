@@ -36,10 +36,10 @@ static const struct paging *paging_of(const struct vmm_mmu *mmu)
 void vmm_mmu_get(struct vmm_vcpu *vcpu, struct vmm_mmu *mmu)
 {
 	*mmu = (struct vmm_mmu){
-		.cr0 = vmm_ops->get_cr(vcpu, 0),
-		.cr3 = vmm_ops->get_cr(vcpu, 3),
-		.cr4 = vmm_ops->get_cr(vcpu, 4),
-		.efer = vmm_ops->get_efer(vcpu),
+		.cr0 = vmm_op(get_cr)(vcpu, 0),
+		.cr3 = vmm_op(get_cr)(vcpu, 3),
+		.cr4 = vmm_op(get_cr)(vcpu, 4),
+		.efer = vmm_op(get_efer)(vcpu),
 	};
 }
 

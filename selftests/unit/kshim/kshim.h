@@ -97,6 +97,15 @@ struct mmu_notifier { int unused; };
 struct rcu_head { int unused; };
 struct mm_struct;
 
+/* ---- static calls are indirect ones ------------------------------------------ */
+
+#define DECLARE_STATIC_CALL(name, func)	struct vmm_ops
+#define static_call(name)	(name)
+#define vmm_op_flush		vmm_ops->flush
+#define vmm_op_get_cr		vmm_ops->get_cr
+#define vmm_op_get_efer		vmm_ops->get_efer
+#define vmm_op_get_sregs	vmm_ops->get_sregs
+
 /* ---- user memory: there is no fast gear in a test ---------------------------- */
 
 #define u64_to_user_ptr(a)	((void *)(uintptr_t)(a))
