@@ -46,6 +46,8 @@ def command_line(args, kernel, initrd, job, ports):
                 "-virtfs", "local,path=/,mount_tag=host,security_model=none,readonly=on,"
                            "multidevs=remap",
                 "-device", "virtio-serial-pci"]
+    if args.monitor:
+        command += ["-monitor", "unix:%s,server=on,wait=off" % quote(args.monitor)]
     if args.out:
         command += ["-virtfs", "local,path=%s,mount_tag=out,security_model=none,"
                                "multidevs=remap" % quote(os.path.abspath(args.out))]
