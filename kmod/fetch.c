@@ -87,14 +87,12 @@ out:
 	return false;
 }
 
-int vmm_fetch(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u8 *buf, u32 max)
+static noinline int walk_and_read(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu,
+				  u64 va, u8 *buf, u32 max)
 {
-	u32 offset = va & ~PAGE_MASK, got = 0;
-	struct vmm_walk w;
+	struct vmm_walk w __uninitialized;
+	u32 got = 0;
 
-	if (offset <= PAGE_SIZE - VMM_FETCH_MAX && is_remembered(vcpu, mmu, va) &&
-	    recall(&vcpu->code, offset, buf))
-		return max;
 	while (got < max) {
 		u32 n = min_t(u32, max - got, PAGE_SIZE - (va & ~PAGE_MASK));
 
@@ -108,4 +106,14 @@ int vmm_fetch(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u8 *buf,
 		va += n;
 	}
 	return got ? got : -EFAULT;
+}
+
+int vmm_fetch(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u8 *buf, u32 max)
+{
+	u32 offset = va & ~PAGE_MASK;
+
+	if (offset <= PAGE_SIZE - VMM_FETCH_MAX && is_remembered(vcpu, mmu, va) &&
+	    recall(&vcpu->code, offset, buf))
+		return max;
+	return walk_and_read(vcpu, mmu, va, buf, max);
 }

@@ -4,6 +4,7 @@
  * next RIP, and the few forms of MOV that are used on the APIC page. Everything
  * read here belongs to the guest: it is copied once and bounds are ours.
  */
+#include <linux/bits.h>
 #include <linux/mm.h>
 
 #include "vmm.h"
@@ -14,7 +15,7 @@ static bool long_code(const struct vmm_mmu *mmu, const struct vmm_segment *cs)
 }
 
 struct cursor {
-	u8 buf[VMM_FETCH_MAX];
+	u8 buf[VMM_FETCH_MAX + sizeof(u32)];	/* `have` bytes, and room to look */
 	u8 have, at;
 	u8 rex;
 	bool size16, addr_other;
@@ -50,8 +51,8 @@ static void skip_prefixes(struct cursor *c, bool wide)
 static int start(struct vmm_vcpu *vcpu, struct cursor *c, u32 want, bool *wide,
 		 bool *big)
 {
-	struct vmm_segment cs;
-	struct vmm_mmu mmu;
+	struct vmm_segment cs __uninitialized;
+	struct vmm_mmu mmu __uninitialized;
 	int n;
 
 	vmm_op(get_segment)(vcpu, VMM_CS, &cs);
@@ -68,26 +69,30 @@ static int start(struct vmm_vcpu *vcpu, struct cursor *c, u32 want, bool *wide,
 	return 0;
 }
 
+/* bytes from the first on, lowest first */
 static const struct opcode {
-	u8 len, byte[3];
+	u8 len;
+	u32 bytes;
 } opcodes[][2] = {
-	[FACT_CPUID] = { { 2, { 0x0f, 0xa2 } } },
-	[FACT_HLT] = { { 1, { 0xf4 } } },
-	[FACT_MSR] = { { 2, { 0x0f, 0x30 } }, { 2, { 0x0f, 0x32 } } },
-	[FACT_XSETBV] = { { 3, { 0x0f, 0x01, 0xd1 } } },
-	[FACT_HYPERCALL] = { { 3, { 0x0f, 0x01, 0xd9 } } },
-	[FACT_NOP] = { { 2, { 0x0f, 0x08 } }, { 2, { 0x0f, 0x09 } } },
+	[FACT_CPUID] = { { 2, 0xa20f } },
+	[FACT_HLT] = { { 1, 0xf4 } },
+	[FACT_MSR] = { { 2, 0x300f }, { 2, 0x320f } },
+	[FACT_XSETBV] = { { 3, 0xd1010f } },
+	[FACT_HYPERCALL] = { { 3, 0xd9010f } },
+	[FACT_NOP] = { { 2, 0x080f }, { 2, 0x090f } },
 };
 
 static int match(const struct cursor *c, enum vmm_fact_kind kind)
 {
+	u32 bytes;
 	int i;
 
+	memcpy(&bytes, c->buf + c->at, sizeof(bytes));
 	for (i = 0; i < 2; i++) {
 		const struct opcode *o = &opcodes[kind][i];
 
 		if (o->len && c->at + o->len <= c->have &&
-		    !memcmp(c->buf + c->at, o->byte, o->len))
+		    !((bytes ^ o->bytes) & GENMASK(o->len * 8 - 1, 0)))
 			return c->at + o->len;
 	}
 	return -EINVAL;
@@ -95,7 +100,7 @@ static int match(const struct cursor *c, enum vmm_fact_kind kind)
 
 int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
 {
-	struct cursor c;
+	struct cursor c __uninitialized;
 	bool wide, big;
 	int r;
 
@@ -116,7 +121,7 @@ int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
 int vmm_insn_mov_cr4(struct vmm_vcpu *vcpu)
 {
 	struct vmm_fact *f = &vcpu->fact;
-	struct cursor c;
+	struct cursor c __uninitialized;
 	bool big;
 	u8 modrm;
 	int r;
@@ -163,7 +168,7 @@ static int addr_size(const struct cursor *c, bool wide, bool big)
 /* 89, 8B: between a register and memory; A1, A3: EAX and an address; C7 /0 */
 int vmm_insn_mov(struct vmm_vcpu *vcpu, struct vmm_insn_mov *m)
 {
-	struct cursor c;
+	struct cursor c __uninitialized;
 	bool wide, big;
 	int r, asize;
 	u8 op;

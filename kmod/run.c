@@ -369,9 +369,10 @@ static int take_input(struct vmm_vcpu *vcpu)
 	u32 set = READ_ONCE(run->set);
 	u32 extint = READ_ONCE(run->extint);
 	u32 data = READ_ONCE(run->exit.io.data);
-	struct vmm_events events;
-	struct vmm_sregs sregs;
-	struct vmm_regs regs;
+	/* each filled where it is wanted, which is seldom */
+	struct vmm_events events __uninitialized;
+	struct vmm_sregs sregs __uninitialized;
+	struct vmm_regs regs __uninitialized;
 
 	if (flags & ~(VMM_RUN_COMPLETE | VMM_RUN_WINDOW | VMM_RUN_EXTINT) ||
 	    set & ~(VMM_STATE_REGS | VMM_STATE_SREGS | VMM_STATE_EVENTS))
@@ -425,14 +426,16 @@ static int prepare(struct vmm_vcpu *vcpu)
 	vmm_take_requests(vcpu);
 	if (vcpu->ev.init_pending || vcpu->ev.sipi_pending)
 		act_on_init(vcpu);
-	if (take(vcpu, REQ_KICK)) {
-		vmm_exit_to_user(vcpu, VMM_EXIT_KICK);
-		return -1;
+	if (READ_ONCE(vcpu->requests)) {
+		if (take(vcpu, REQ_KICK)) {
+			vmm_exit_to_user(vcpu, VMM_EXIT_KICK);
+			return -1;
+		}
+		if (take(vcpu, REQ_CLOCK))
+			vmm_clock_update(vcpu);
+		if (take(vcpu, REQ_WALL))
+			vmm_clock_wall(vcpu);
 	}
-	if (take(vcpu, REQ_CLOCK))
-		vmm_clock_update(vcpu);
-	if (take(vcpu, REQ_WALL))
-		vmm_clock_wall(vcpu);
 	if (wanted_in_user())
 		return -EINTR;
 	if (vmm_host_closed())

@@ -81,7 +81,6 @@ void vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r)
 
 void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 {
-	memset(s, 0, sizeof(*s));
 	vmm_op(get_sregs)(vcpu, s);
 	s->cr2 = vcpu->cr2;
 	s->cr8 = vmm_lapic_cr8(vcpu);

@@ -101,47 +101,56 @@ static bool is_nmi(const void __user *p)
 	       !in.vector && !in.has_error && !in.error && !in.pad;
 }
 
-static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+/* those that need no turn of their own: another thread may be in RUN. -ENOTTY: wait */
+static noinline long at_any_time(struct vmm_vcpu *vcpu, unsigned int cmd, unsigned long arg)
 {
-	struct vmm_vcpu *vcpu = file->private_data;
-	void __user *p = (void __user *)arg;
-	long r;
-
-	if (current->mm != vcpu->vm->mm)
-		return -EIO;
-	/* these need no turn of their own: another thread may be in RUN */
 	if (cmd == VMM_KICK) {
 		if (arg)
 			return -EINVAL;
 		vmm_request(vcpu, REQ_KICK);
 		return 0;
 	}
-	if (cmd == VMM_INJECT && is_nmi(p)) {
+	if (cmd == VMM_INJECT && is_nmi((void __user *)arg)) {
 		vmm_request(vcpu, REQ_NMI);
 		return 0;
 	}
+	return -ENOTTY;
+}
 
+/* noinline, these two: what they need on the stack RUN need not clear */
+static noinline long in_turn(struct vmm_vcpu *vcpu, unsigned int cmd, void __user *p)
+{
+	switch (cmd) {
+	case VMM_GET_STATE:
+		return get_state(vcpu, p);
+	case VMM_SET_STATE:
+		return set_state(vcpu, p);
+	case VMM_SET_CPUID:
+		return set_cpuid(vcpu, p);
+	case VMM_INJECT:
+		return inject(vcpu, p);
+	}
+	return -ENOTTY;
+}
+
+static long vcpu_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
+{
+	struct vmm_vcpu *vcpu = file->private_data;
+	long r;
+
+	if (current->mm != vcpu->vm->mm)
+		return -EIO;
+	if (cmd != VMM_RUN) {
+		r = at_any_time(vcpu, cmd, arg);
+		if (r != -ENOTTY)
+			return r;
+	}
 	if (mutex_lock_killable(&vcpu->lock))
 		return -EINTR;
-	switch (cmd) {
-	case VMM_RUN:
+	if (cmd == VMM_RUN)
 		r = arg ? -EINVAL : vmm_run(vcpu);
-		break;
-	case VMM_GET_STATE:
-		r = get_state(vcpu, p);
-		break;
-	case VMM_SET_STATE:
-		r = set_state(vcpu, p);
-		break;
-	case VMM_SET_CPUID:
-		r = set_cpuid(vcpu, p);
-		break;
-	case VMM_INJECT:
-		r = inject(vcpu, p);
-		break;
-	default:
-		r = -ENOTTY;
-	}
+	else
+		r = in_turn(vcpu, cmd, (void __user *)arg);
 	mutex_unlock(&vcpu->lock);
 	return r;
 }

@@ -350,6 +350,7 @@ struct vmm_ops {
 	u64 (*get_cr)(struct vmm_vcpu *vcpu, int n);	/* 0, 3, 4 */
 	u64 (*get_efer)(struct vmm_vcpu *vcpu);
 	void (*get_segment)(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s);
+	/* all but CR2 and CR8, which common code keeps */
 	void (*get_sregs)(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 	void (*set_sregs)(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 	/* MSRs the hardware switches; -ENOENT: not one of those */

@@ -503,7 +503,7 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	struct svm_vcpu *svm = to_svm(vcpu);
 	bool stepped, lme;
-	struct kept kept;
+	struct kept kept __uninitialized;
 	u64 event;
 
 	/* breakpoints may be armed though the guest has not touched them here */

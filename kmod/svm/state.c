@@ -48,35 +48,47 @@ u64 svm_get_efer(struct vmm_vcpu *vcpu)
 	return to_svm(vcpu)->vmcb->efer & ~(u64)EFER_SVME;
 }
 
-void svm_get_segment(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s)
+static void get_segment(struct vmm_segment *s, const struct vmcb_seg *seg)
 {
-	struct vmcb *v = to_svm(vcpu)->vmcb;
-	const struct vmcb_seg *seg = svm_seg(v, n);
-
 	*s = (struct vmm_segment){
 		.base = seg->base,
 		.limit = seg->limit,
 		.selector = seg->selector,
 		.attr = seg->attr & 0xfff,
 	};
-	/* the CPU keeps CPL apart and SS.DPL may lag behind, APM 2 15.5.1 */
-	if (n == VMM_SS) {
-		s->attr &= ~(3 << VMM_SEG_DPL_SHIFT);
-		s->attr |= (v->cpl & 3) << VMM_SEG_DPL_SHIFT;
-	}
+}
+
+/* the CPU keeps CPL apart and SS.DPL may lag behind, APM 2 15.5.1 */
+static void set_cpl(struct vmm_segment *ss, const struct vmcb *v)
+{
+	ss->attr &= ~(3 << VMM_SEG_DPL_SHIFT);
+	ss->attr |= (v->cpl & 3) << VMM_SEG_DPL_SHIFT;
+}
+
+void svm_get_segment(struct vmm_vcpu *vcpu, int n, struct vmm_segment *s)
+{
+	struct vmcb *v = to_svm(vcpu)->vmcb;
+
+	get_segment(s, svm_seg(v, n));
+	if (n == VMM_SS)
+		set_cpl(s, v);
 }
 
 void svm_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 {
 	struct vmcb *v = to_svm(vcpu)->vmcb;
-	int n;
 
-	for (n = 0; n < VMM_NSEG; n++)
-		svm_get_segment(vcpu, n, &s->seg[n]);
-	s->gdtr.base = v->gdtr.base;
-	s->gdtr.limit = v->gdtr.limit;
-	s->idtr.base = v->idtr.base;
-	s->idtr.limit = v->idtr.limit;
+	get_segment(&s->seg[VMM_ES], &v->es);
+	get_segment(&s->seg[VMM_CS], &v->cs);
+	get_segment(&s->seg[VMM_SS], &v->ss);
+	get_segment(&s->seg[VMM_DS], &v->ds);
+	get_segment(&s->seg[VMM_FS], &v->fs);
+	get_segment(&s->seg[VMM_GS], &v->gs);
+	get_segment(&s->seg[VMM_LDTR], &v->ldtr);
+	get_segment(&s->seg[VMM_TR], &v->tr);
+	set_cpl(&s->seg[VMM_SS], v);
+	s->gdtr = (struct vmm_table){ .base = v->gdtr.base, .limit = v->gdtr.limit };
+	s->idtr = (struct vmm_table){ .base = v->idtr.base, .limit = v->idtr.limit };
 	s->cr0 = v->cr0;
 	s->cr3 = v->cr3;
 	s->cr4 = to_svm(vcpu)->cr4;

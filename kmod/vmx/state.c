@@ -97,6 +97,7 @@ void vmx_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 	struct vmx_hold hold;
 	int n;
 
+	memset(s, 0, sizeof(*s));
 	if (!vmx_open(vcpu, &hold))
 		return;
 	for (n = 0; n < VMM_NSEG; n++)
