@@ -24,6 +24,7 @@ struct bus {
 	struct bus_range *range;	/* sorted by start, no overlaps */
 	size_t count;
 	size_t room;
+	size_t recent;			/* index of the last hit: often the next */
 };
 
 struct bus *bus_new(const char *name)
@@ -111,16 +112,19 @@ void bus_remove(struct bus *bus, uint64_t start)
 enum bus_hit { BUS_HIT, BUS_NOBODY, BUS_SPLIT };
 
 /* who answers [addr, addr + size): one range, nobody, or more than one */
-static enum bus_hit bus_find(const struct bus *bus, uint64_t addr,
+static enum bus_hit bus_find(struct bus *bus, uint64_t addr,
 			     unsigned int size, struct bus_range *out)
 {
 	uint64_t last = addr + size - 1;
-	size_t i = bus_lower_bound(bus, addr);
+	size_t i = bus->recent;
 
+	if (i >= bus->count || addr < bus->range[i].start || addr > bus->range[i].last)
+		i = bus_lower_bound(bus, addr);
 	if (last < addr)
 		return BUS_SPLIT;
 	if (i == bus->count || bus->range[i].start > last)
 		return BUS_NOBODY;
+	bus->recent = i;
 	*out = bus->range[i];
 	if (out->start <= addr && last <= out->last)
 		return BUS_HIT;

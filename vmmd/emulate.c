@@ -128,6 +128,7 @@ struct decoded {
 };
 
 struct emu_cache {
+	struct walk_known walk[WALK_KNOWN];
 	struct decoded slot[CACHE_SLOTS];
 };
 
@@ -286,8 +287,10 @@ enum emu_result emu_run(struct emu *emu)
 	char text[128];
 
 	own.insn.length = 0;
-	if (emu->cache)
+	if (emu->cache) {
+		c.walk.known = emu->cache->walk;
 		d = &emu->cache->slot[(c.r.rip ^ c.r.rip >> 5) % CACHE_SLOTS];
+	}
 	if (!decode(&c, d))
 		return c.result;
 	h = &handlers[c.insn->mnemonic];

@@ -29,8 +29,9 @@ struct emu_ops {
 };
 
 /*
- * Instructions that were decoded before, found by their bytes. A guest uses few
- * different ones on its devices. For one thread.
+ * Instructions that were decoded before, found by their bytes, and the walks to
+ * them and their operands. A guest uses few different ones on its devices. For one
+ * thread.
  */
 struct emu_cache;
 

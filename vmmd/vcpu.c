@@ -153,17 +153,17 @@ static void vcpu_emulate(struct vcpu *v, const struct vmm_exit_io *io)
 {
 	struct vmm_run *run = v->api.run;
 	struct vmm_sregs sregs = run->sregs;
-	struct emu emu = {
-		.mem = machine_mem(v->vm->machine),
-		.cache = v->decoded,
-		.ops = &vcpu_emu_ops,
-		.owner = v,
-		.phys_bits = v->vm->phys_bits,
-		.sregs = &sregs,
-		.io = io,
-		.regs = run->regs,
-	};
+	struct emu emu;
 
+	/* one by one: `why` is long, and seldom of interest */
+	emu.mem = machine_mem(v->vm->machine);
+	emu.cache = v->decoded;
+	emu.ops = &vcpu_emu_ops;
+	emu.owner = v;
+	emu.phys_bits = v->vm->phys_bits;
+	emu.sregs = &sregs;
+	emu.io = io;
+	emu.regs = run->regs;
 	switch (emu_run(&emu)) {
 	case EMU_DONE:
 		/* the module ends the interrupt shadow and traps a single step */

@@ -298,6 +298,60 @@ static uint64_t leaf_address(const struct paging *p, unsigned int level,
 
 enum walk_result { WALK_OK, WALK_FAULTED, WALK_CHANGED };
 
+/* what makes one walk to a page differ from another, in the address's low bits */
+static uint64_t walk_key(const struct walk *w, uint64_t linear, unsigned int access)
+{
+	return (linear & ~0xfffULL) | access | (walk_cpl(w) == 3 ? 0x10 : 0) |
+	       (w->rflags & RFLAGS_AC ? 0x20 : 0);
+}
+
+static struct walk_known *walk_slot(const struct walk *w, uint64_t key)
+{
+	return &w->known[(key >> 12 ^ key) % WALK_KNOWN];
+}
+
+static bool walk_again(const struct walk *w, const struct walk_known *k, uint64_t key)
+{
+	const struct vmm_sregs *s = w->sregs;
+	unsigned int i;
+
+	if (!k->n || k->page != key || k->cr3 != s->cr3 || k->cr0 != s->cr0 ||
+	    k->cr4 != s->cr4 || k->efer != s->efer)
+		return false;
+	for (i = 0; i < k->n; i++)
+		if (__atomic_load_n(k->at[i], __ATOMIC_RELAXED) != k->value[i])
+			return false;
+	return true;
+}
+
+/* a walk that succeeded, its bits set: the next one finds the same or differs */
+static void walk_remember(const struct walk *w, uint64_t key, uint64_t gpa,
+			  const struct paging *p, const struct step *step,
+			  unsigned int n)
+{
+	struct walk_known *k = walk_slot(w, key);
+	unsigned int i;
+
+	k->n = 0;
+	if (p->entry != 8)
+		return;
+	for (i = 0; i < n; i++) {
+		k->at[i] = mem_ptr_ro(w->mem, step[i].gpa, 8);
+		k->value[i] = step[i].value;
+		if (i || !p->pae_top)
+			k->value[i] |= PTE_A;
+	}
+	if (key & WALK_WRITE)
+		k->value[n - 1] |= PTE_D;
+	k->page = key;
+	k->cr0 = w->sregs->cr0;
+	k->cr3 = w->sregs->cr3;
+	k->cr4 = w->sregs->cr4;
+	k->efer = w->sregs->efer;
+	k->gpa = gpa & ~0xfffULL;
+	k->n = n;
+}
+
 static enum walk_result walk_mark(const struct walk *w, const struct paging *p,
 				  const struct step *step, unsigned int n,
 				  unsigned int access)
@@ -324,8 +378,9 @@ static enum walk_result walk_once(const struct walk *w, uint64_t linear,
 	const struct paging p = paging_of(w->sregs);
 	uint64_t table, entry = 0, all = PTE_U | PTE_W;
 	unsigned int level, n = 0;
-	struct step step[5];
+	struct step step[WALK_LEVELS];
 	bool nx = false, large;
+	enum walk_result r;
 
 	table = w->sregs->cr3 & (p.pae_top ? bit_range(5, 32) :
 				 p.entry == 4 ? bit_range(12, 32) : bit_range(12, 52));
@@ -364,17 +419,30 @@ static enum walk_result walk_once(const struct walk *w, uint64_t linear,
 		page_fault(w, linear, access, PF_P, fault);
 		return WALK_FAULTED;
 	}
-	return walk_mark(w, &p, step, n, access);
+	r = walk_mark(w, &p, step, n, access);
+	if (r == WALK_OK && w->known)
+		walk_remember(w, walk_key(w, linear, access), *gpa, &p, step, n);
+	return r;
 }
 
 bool walk_page(const struct walk *w, uint64_t linear, unsigned int access,
 	       uint64_t *gpa, struct walk_fault *fault)
 {
+	const struct walk_known *k;
 	enum walk_result r;
+	uint64_t key;
 
 	if (!(w->sregs->cr0 & CR0_PG)) {
 		*gpa = linear;
 		return true;
+	}
+	if (w->known) {
+		key = walk_key(w, linear, access);
+		k = walk_slot(w, key);
+		if (walk_again(w, k, key)) {
+			*gpa = k->gpa | (linear & 0xfff);
+			return true;
+		}
 	}
 	/* each repetition means that another vCPU made progress */
 	do {

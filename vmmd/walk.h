@@ -32,8 +32,26 @@ struct walk_fault {
 #define WALK_PEEK	(1U << 2)	/* for a report: no permission checks,
 					 * accessed and dirty bits stay */
 
+/*
+ * Walks done before, for one thread. One is used again while every entry that it
+ * read has the same value still, so nobody has to say when tables change. That
+ * needs guest memory to stay where it is.
+ */
+#define WALK_KNOWN	16
+#define WALK_LEVELS	5
+
+struct walk_known {
+	uint64_t page;			/* linear; in the low bits who asked what */
+	uint64_t cr0, cr3, cr4, efer;
+	uint64_t gpa;
+	unsigned int n;			/* 0: nothing is here */
+	const uint64_t *at[WALK_LEVELS];
+	uint64_t value[WALK_LEVELS];
+};
+
 struct walk {
 	struct mem *mem;
+	struct walk_known *known;	/* WALK_KNOWN of them, or NULL */
 	const struct vmm_sregs *sregs;
 	uint64_t rflags;		/* AC matters for SMAP */
 	unsigned int phys_bits;		/* MAXPHYADDR as the guest knows it */

@@ -45,6 +45,7 @@ struct fixture {
 	struct mem *mem;
 	struct vmm_sregs s;
 	struct walk w;
+	struct walk_known known[WALK_KNOWN];
 	struct walk_fault fault;
 	uint64_t gpa;
 };
@@ -56,6 +57,7 @@ static int setup(void **state)
 	f->mem = mem_new(NULL);
 	f->w = (struct walk){
 		.mem = f->mem, .sregs = &f->s, .rflags = 2, .phys_bits = 40,
+		.known = f->known,
 	};
 	f->s.cr0 = CR0_PE | CR0_PG | CR0_WP;
 	*state = f;
@@ -86,14 +88,19 @@ static void set_cpl(struct fixture *f, unsigned int cpl)
 	f->s.seg[VMM_SS].attr = 0x93 | cpl << VMM_SEG_DPL_SHIFT;
 }
 
+/* twice: the second walk may be remembered and must be the same */
 static void ok(struct fixture *f, uint64_t linear, unsigned int access,
 	       uint64_t gpa)
 {
-	f->gpa = ~0ULL;
-	if (!walk_page(&f->w, linear, access, &f->gpa, &f->fault))
-		fail_msg("%#lx: fault %u error %#x", linear, f->fault.vector,
-			 f->fault.error);
-	assert_int_equal(f->gpa, gpa);
+	int i;
+
+	for (i = 0; i < 2; i++) {
+		f->gpa = ~0ULL;
+		if (!walk_page(&f->w, linear, access, &f->gpa, &f->fault))
+			fail_msg("%#lx: fault %u error %#x", linear,
+				 f->fault.vector, f->fault.error);
+		assert_int_equal(f->gpa, gpa);
+	}
 }
 
 static void bad(struct fixture *f, uint64_t linear, unsigned int access,
@@ -341,6 +348,63 @@ static void test_hostile_tables(void **state)
 	ok(f, 0x10, WALK_WRITE, 0x1010);
 }
 
+/* what a remembered walk depends on: none of it may change unseen */
+static void test_known(void **state)
+{
+	static const uint64_t at[] = {
+		0x1000 + 0x102 * 8, 0x2000 + 0x8d * 8, 0x3000 + 0x2b * 8,
+		0x4000 + 0x78 * 8,
+	};
+	struct fixture *f = *state;
+	unsigned int i;
+	uint64_t *e;
+
+	make_4(f, 0x1000);
+	for (i = 0; i < 4; i++) {
+		e = e8(f, at[i]);
+		ok(f, LINEAR, WALK_WRITE, 0x7654321abcULL);
+		*e &= ~A;
+		ok(f, LINEAR, WALK_WRITE, 0x7654321abcULL);
+		assert_true(*e & A);
+		*e &= ~W;
+		bad(f, LINEAR, WALK_WRITE, EP | EW);
+		*e = (*e | W) & ~P;
+		bad(f, LINEAR, WALK_WRITE, EW);
+		*e |= P;
+	}
+	e = e8(f, at[3]);
+	*e &= ~D;
+	ok(f, LINEAR, 0, 0x7654321abcULL);
+	assert_false(*e & D);
+	ok(f, LINEAR, WALK_WRITE, 0x7654321abcULL);
+	assert_true(*e & D);
+	*e = 0x7654322000 | P | W;
+	ok(f, LINEAR, WALK_WRITE, 0x7654322abcULL);
+	set_cpl(f, 3);
+	bad(f, LINEAR, WALK_WRITE, EP | EW | EU);
+	set_cpl(f, 0);
+	*e = 0x7654322000 | P | NX;
+	f->s.cr0 &= ~CR0_WP;
+	ok(f, LINEAR, WALK_WRITE, 0x7654322abcULL);
+	f->s.cr0 |= CR0_WP;
+	bad(f, LINEAR, WALK_WRITE, EP | EW);
+	ok(f, LINEAR, 0, 0x7654322abcULL);
+	bad(f, LINEAR, WALK_FETCH, EP | EI);
+	f->s.efer &= ~NXE;
+	bad(f, LINEAR, 0, EP | ER);
+	f->s.efer |= NXE;
+	*e = 0x7654322000 | P | U;
+	f->s.cr4 |= CR4_SMAP;
+	f->w.rflags |= AC;
+	ok(f, LINEAR, 0, 0x7654322abcULL);
+	f->w.rflags &= ~AC;
+	bad(f, LINEAR, 0, EP);
+	f->s.cr4 &= ~CR4_SMAP;
+	ok(f, LINEAR, 0, 0x7654322abcULL);
+	f->s.cr3 = 0x8000;
+	bad(f, LINEAR, 0, 0);
+}
+
 static void *scribble(void *arg)
 {
 	uint64_t *e = arg;
@@ -448,7 +512,8 @@ int main(void)
 		T(test_no_paging), T(test_32), T(test_pse), T(test_pae),
 		T(test_4_levels), T(test_large), T(test_5_levels),
 		T(test_permissions), T(test_refused_leaves_dirty_alone),
-		T(test_peek), T(test_hostile_tables), T(test_concurrent),
+		T(test_peek), T(test_hostile_tables), T(test_known),
+		T(test_concurrent),
 		T(test_canonical), T(test_widths),
 	};
 
