@@ -41,6 +41,7 @@ GUEST(msrs);
 /* paging */
 GUEST(smpt, .arg = { 0, 300 });
 GUEST(dirty, .arg = { 512, 64, 20, 3 });
+GUEST(remap);
 
 /* APIC; the first argument is x2APIC */
 #define APIC_GUEST(name, guest_name, ...)				\
