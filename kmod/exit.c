@@ -10,6 +10,7 @@
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
+#include "trace.h"
 #include "vmm.h"
 
 #define KVM_ENOSYS	1000	/* the documented paravirtual ABI's own */
@@ -86,6 +87,7 @@ void vmm_skip(struct vmm_vcpu *vcpu, u8 len)
 void vmm_exit_to_user(struct vmm_vcpu *vcpu, u32 reason)
 {
 	WRITE_ONCE(vcpu->run->reason, reason);
+	vmm_count(vcpu, STAT_USER_EXITS);
 	if (reason == VMM_EXIT_IO || reason == VMM_EXIT_MMIO)
 		vcpu->pending.reason = reason;
 }
@@ -269,8 +271,11 @@ static int page_fault(struct vmm_vcpu *vcpu)
 	if (vcpu->loaded)
 		return 0;
 	r = vmm_npt_fault(vcpu, gpa, access);
-	if (!r)
+	trace_vmm_fault(vcpu, gpa, access, r);
+	if (!r) {
+		vmm_count(vcpu, STAT_FAULTS);
 		return 1;
+	}
 	if (r == -EINTR || r == -ERESTARTSYS)
 		return 1;	/* the loop sees the signal */
 	if (r > 0)

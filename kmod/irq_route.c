@@ -171,6 +171,7 @@ void lapic_send_ipi(struct vmm_vcpu *source, u32 icr, u32 icr2)
 	if (msg.delivery == DELIVER_INIT && (icr & ICR_LEVEL) && !(icr & ICR_ASSERT))
 		return;
 
+	vmm_count(source, STAT_IPIS);
 	switch (icr & ICR_SHORTHAND) {
 	case ICR_TO_SELF:
 		deliver(source, &msg);

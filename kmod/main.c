@@ -128,11 +128,13 @@ static int __init vmm_init(void)
 			       vmm_ops->name, vmm_ops->kvm_module);
 		goto teardown;
 	}
+	vmm_stats_init();
 	r = misc_register(&dev);
 	if (r)
 		goto disable;
 	return 0;
 disable:
+	vmm_stats_exit();
 	vmm_host_disable();
 teardown:
 	vmm_ops->teardown();
@@ -142,6 +144,7 @@ teardown:
 static void __exit vmm_exit_module(void)
 {
 	misc_deregister(&dev);
+	vmm_stats_exit();
 	vmm_host_disable();
 	vmm_ops->teardown();
 }

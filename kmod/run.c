@@ -12,6 +12,7 @@
 #include <asm/processor-flags.h>
 
 #include "assert.h"
+#include "trace.h"
 #include "vmm.h"
 
 #define FAST_REQUESTS	(BIT(REQ_NMI) | BIT(REQ_TIMER))
@@ -139,6 +140,7 @@ static int sleep(struct vmm_vcpu *vcpu)
 {
 	int r;
 
+	vmm_count(vcpu, STAT_HALTS);
 	vmm_lapic_timer_sleep(vcpu);
 	r = wait_event_interruptible(vcpu->wq, READ_ONCE(vcpu->requests) || can_run(vcpu));
 	vmm_lapic_timer_wake(vcpu);
@@ -199,6 +201,8 @@ step:
 /* the guest took what it was offered */
 static void taken(struct vmm_vcpu *vcpu)
 {
+	vmm_count(vcpu, STAT_INTERRUPTS);
+	trace_vmm_inject(vcpu, VMM_EVENT_INTR, vcpu->offer, 0);
 	if (vcpu->ev.extint_pending)
 		vcpu->ev.extint_pending = 0;
 	else
@@ -231,7 +235,22 @@ static void flush_if_stale(struct vmm_vcpu *vcpu)
 	if (vcpu->tlb_gen == gen)
 		return;
 	vcpu->tlb_gen = gen;
+	vmm_count(vcpu, STAT_FLUSHES);
 	vmm_op(flush)(vcpu);
+}
+
+/* the next entry delivers vcpu->ev */
+static void injects(struct vmm_vcpu *vcpu)
+{
+	static const u8 stat[] = {
+		[VMM_EVENT_INTR] = STAT_INTERRUPTS,
+		[VMM_EVENT_NMI] = STAT_NMIS,
+		[VMM_EVENT_EXCEPTION] = STAT_EXCEPTIONS,
+	};
+	const struct vmm_events *ev = &vcpu->ev;
+
+	vmm_count(vcpu, stat[ev->type]);
+	trace_vmm_inject(vcpu, ev->type, ev->vector, ev->has_error ? ev->error : 0);
 }
 
 /* 1: entered; 0: the host or a request wants the slow gear; -1: to the monitor */
@@ -248,7 +267,12 @@ static int enter_once(struct vmm_vcpu *vcpu)
 	flush_if_stale(vcpu);
 	/* whoever waited for a flush has gone on: it must be behind us, too */
 	vmm_assert(vcpu->vm, vcpu->tlb_gen >= smp_load_acquire(&vcpu->vm->tlb_done));
+	if (vcpu->ev.type)
+		injects(vcpu);
+	trace_vmm_entry(vcpu);
 	vmm_op(enter)(vcpu);
+	vmm_count(vcpu, vcpu->fact.kind);
+	trace_vmm_exit(vcpu);
 	if (vcpu->taken)
 		taken(vcpu);
 	return 1;
@@ -270,6 +294,7 @@ static bool gear_up(struct vmm_vcpu *vcpu)
 		WRITE_ONCE(vcpu->cpu, smp_processor_id());
 	}
 	vmm_msr_load(vcpu);
+	vmm_count(vcpu, STAT_GEARS);
 	vcpu->loaded = true;
 	return true;
 }
@@ -456,6 +481,7 @@ int vmm_run(struct vmm_vcpu *vcpu)
 
 	if (READ_ONCE(vcpu->vm->broken))
 		return -EIO;
+	vmm_count(vcpu, STAT_RUNS);
 	r = take_input(vcpu);
 	if (r)
 		return r;

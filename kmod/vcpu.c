@@ -20,6 +20,8 @@ static_assert(sizeof(struct vmm_map) == 32);
 static_assert(sizeof(struct vmm_cpuid_entry) == 32);
 static_assert(sizeof(struct vmm_apic) == 272);
 static_assert(sizeof(struct vmm_xsave) == 4096);
+static_assert(sizeof(struct vmm_stat) == 32);
+static_assert(sizeof(struct vmm_stats) == 16);
 
 static long get_state(struct vmm_vcpu *vcpu, void __user *p)
 {
@@ -114,6 +116,8 @@ static noinline long at_any_time(struct vmm_vcpu *vcpu, unsigned int cmd, unsign
 		vmm_request(vcpu, REQ_NMI);
 		return 0;
 	}
+	if (cmd == VMM_GET_VCPU_STATS)
+		return vmm_stats_get(vcpu->vm, vcpu, (void __user *)arg);
 	return -ENOTTY;
 }
 
@@ -182,9 +186,12 @@ static const struct file_operations vcpu_fops = {
 };
 
 /* the IPI itself is all that is wanted: it ends the guest's turn */
-static void kick_ipi(void *vcpu)
+static void kick_ipi(void *info)
 {
-	atomic_set(&((struct vmm_vcpu *)vcpu)->kick_sent, 0);
+	struct vmm_vcpu *vcpu = info;
+
+	vmm_count(vcpu, STAT_KICKS);
+	atomic_set_release(&vcpu->kick_sent, 0);
 }
 
 void vmm_vcpu_free(struct vmm_vcpu *vcpu)
@@ -255,6 +262,7 @@ int vmm_vcpu_create(struct vmm_vm *vm, u32 id)
 	 */
 	rcu_assign_pointer(vm->vcpus[id], vcpu);
 	vm->nvcpus++;
+	vmm_stats_add_vcpu(vcpu);
 	fd_install(fd, file);
 	goto out;
 

@@ -22,6 +22,7 @@ static void vm_release(struct kref *ref)
 	struct vmm_vm *vm = container_of(ref, struct vmm_vm, ref);
 	int i;
 
+	vmm_stats_remove(vm);
 	/* first: until then an MMU notifier may look at the vCPUs */
 	vmm_mem_destroy(vm);
 	for (i = 0; i < VMM_MAX_VCPUS; i++)
@@ -106,6 +107,8 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return get_clock(vm, p);
 	case VMM_SET_CLOCK:
 		return set_clock(vm, p);
+	case VMM_GET_STATS:
+		return vmm_stats_get(vm, NULL, p);
 	}
 	return -ENOTTY;
 }
@@ -142,6 +145,7 @@ int vmm_vm_create(void)
 		kfree(vm);
 		return r;
 	}
+	vmm_stats_add_vm(vm);
 	/* complete before the fd can be used (CVE-2019-6974) */
 	r = anon_inode_getfd("vmm-vm", &vm_fops, vm, O_RDWR | O_CLOEXEC);
 	if (r < 0)

@@ -14,6 +14,7 @@
  *   npt.c    nested page tables           npt_fault.c
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
  *   irq_route.c  IPIs and MSIs to vCPUs
+ *   stats.c  counters                     trace.c  trace events
  *   svm/ vmx/  reached through vmm_ops only
  *
  * Lock order, outermost first:
@@ -42,6 +43,7 @@
 #include <linux/vmm.h>
 
 #include "maptable.h"
+#include "stats.h"
 
 #define VMM_MAX_VCPUS	64
 #define VMM_MAX_MAPS	4096
@@ -245,6 +247,7 @@ struct vmm_vcpu {
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
 	struct vmm_code_page code;	/* V */
+	u64 stats[VMM_NSTATS];		/* V  but KICKS: its IPI; read by anyone */
 	u64 tlb_gen;			/* V  vm->tlb_gen seen at the last flush */
 	void *arch;			/* c  the vendor's: struct svm_vcpu, vmx_vcpu */
 };
@@ -278,6 +281,8 @@ struct vmm_vm {
 	unsigned long npt_detached;	/* a  table pages to free after a flush */
 	cpumask_var_t flush_mask;	/* F */
 	spinlock_t flush_lock;
+
+	struct dentry *debugfs;		/* c */
 
 	u64 clock_tsc;			/* L  pv clock: at this vmm_host_tsc() ... */
 	u64 clock_ns;			/* L  ... it read this many ns */

@@ -358,6 +358,21 @@ struct vmm_run {
 	struct vmm_events events;
 };
 
+/* ---- counters ----------------------------------------------------------- */
+
+#define VMM_STAT_NAME	24
+
+struct vmm_stat {
+	char name[VMM_STAT_NAME];	/* ends with a 0 */
+	__u64 value;
+};
+
+struct vmm_stats {
+	__u32 count;		/* in: room in stats; out: how many there are */
+	__u32 pad;
+	__u64 stats;		/* struct vmm_stat * */
+};
+
 /* ---- ioctls ------------------------------------------------------------ */
 
 #define VMM_GET_INFO	_IOR(VMM_IOC_TYPE, 0x00, struct vmm_info)
@@ -371,6 +386,7 @@ struct vmm_run {
 #define VMM_SEND_MSI	_IOW(VMM_IOC_TYPE, 0x14, struct vmm_msi)
 #define VMM_GET_CLOCK	_IOR(VMM_IOC_TYPE, 0x15, struct vmm_clock)
 #define VMM_SET_CLOCK	_IOW(VMM_IOC_TYPE, 0x16, struct vmm_clock)
+#define VMM_GET_STATS	_IOWR(VMM_IOC_TYPE, 0x1f, struct vmm_stats)
 
 #define VMM_RUN		_IO(VMM_IOC_TYPE, 0x20)
 #define VMM_KICK	_IO(VMM_IOC_TYPE, 0x21)
@@ -378,5 +394,6 @@ struct vmm_run {
 #define VMM_SET_STATE	_IOW(VMM_IOC_TYPE, 0x23, struct vmm_state)
 #define VMM_SET_CPUID	_IOW(VMM_IOC_TYPE, 0x24, struct vmm_cpuid)
 #define VMM_INJECT	_IOW(VMM_IOC_TYPE, 0x25, struct vmm_inject)
+#define VMM_GET_VCPU_STATS _IOWR(VMM_IOC_TYPE, 0x26, struct vmm_stats)
 
 #endif /* _UAPI_LINUX_VMM_H */
