@@ -166,6 +166,7 @@ static void take_asid(struct svm_vcpu *svm, struct svm_cpu *cpu)
 		cpu->asid_next = 1;
 		svm->vmcb->tlb_control = TLB_CONTROL_FLUSH_ALL;
 	}
+	svm->clean = 0;
 	svm->asid_gen = cpu->asid_gen;
 	svm->asid_cpu = smp_processor_id();
 	svm->vmcb->asid = cpu->asid_next++;
@@ -374,6 +375,7 @@ static bool hold_back_lme(struct vmm_vcpu *vcpu)
 	    v->cr0 & X86_CR0_PG || svm->cr4 & X86_CR4_PAE)
 		return false;
 	v->efer &= ~(u64)EFER_LME;
+	svm->clean = 0;
 	return true;
 }
 
@@ -492,6 +494,7 @@ static void refused(struct vmm_vcpu *vcpu, const struct kept *k, u64 event)
 	v->cr4 = svm->cr4 | svm_host_mce;
 	v->pat = k->pat;
 	v->cpl = k->cpl;
+	svm->clean = 0;
 	vcpu->taken = false;
 	event_decode(vcpu, event);
 	vcpu->fact.insn_len = 0;
@@ -514,13 +517,18 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 	lme = hold_back_lme(vcpu);
 	event = svm->vmcb->event_inj;
 	take_asid(svm, cpu);
+	svm->vmcb->clean = svm_clean_take(svm);
 	/* an ASID means something on the CPU that gave it, until that flushes all */
 	vmm_assert(vcpu->vm, svm->asid_cpu == smp_processor_id() &&
 		   svm->asid_gen == cpu->asid_gen && svm->vmcb->asid &&
 		   svm->vmcb->asid <= cpu->asid_max);
+	vmm_assert(vcpu->vm, svm_clean_right(svm));
 	svm_enter(vcpu->gpr, svm->vmcb_pa, page_to_phys(cpu->host));
-	if (lme)
+	svm_clean_seen(svm);
+	if (lme) {
 		svm->vmcb->efer |= EFER_LME;
+		svm->clean = 0;
+	}
 	stepped = svm->step;
 	if ((u32)svm->vmcb->exit_code == EXIT_INVALID)
 		refused(vcpu, &kept, event);

@@ -100,6 +100,7 @@ void svm_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s)
 	struct vmcb *v = to_svm(vcpu)->vmcb;
 	int n;
 
+	to_svm(vcpu)->clean &= ~(CLEAN_CR | CLEAN_TABLES | CLEAN_SEGMENTS);
 	for (n = 0; n < VMM_NSEG; n++)
 		*svm_seg(v, n) = (struct vmcb_seg){
 			.selector = s->seg[n].selector,
@@ -152,6 +153,7 @@ int svm_set_msr(struct vmm_vcpu *vcpu, u32 index, u64 value)
 
 	if (!p)
 		return -ENOENT;
+	to_svm(vcpu)->clean &= ~CLEAN_NP;	/* it may be PAT */
 	*p = value;
 	return 0;
 }

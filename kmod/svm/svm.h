@@ -27,6 +27,11 @@ struct svm_vcpu {
 	bool iret_seen;		/* IRET is about to end the NMI handler */
 	u64 iret_rip;
 	u64 cr4;		/* the guest's; the VMCB's has the host's MCE */
+	u64 clean;		/* CLEAN_*: not written since the last exit */
+	u64 intercepts[3];	/* as they were at the last entry, clean.c */
+#ifdef VMM_DEBUG
+	u8 seen[offsetofend(struct vmcb, pat)];	/* the VMCB after that exit */
+#endif
 };
 
 struct svm_cpu {
@@ -55,6 +60,17 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu);
 void svm_irq_window(struct vmm_vcpu *vcpu, bool on);
 void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on);
 void svm_step(struct vmm_vcpu *vcpu);
+
+/* clean.c */
+u64 svm_clean_take(struct svm_vcpu *svm);	/* for the entry that follows */
+#ifdef VMM_DEBUG
+void svm_clean_seen(struct svm_vcpu *svm);	/* an exit */
+bool svm_clean_right(struct svm_vcpu *svm);	/* before an entry */
+#else
+static inline void svm_clean_seen(struct svm_vcpu *svm)
+{
+}
+#endif
 
 /* why.c */
 void svm_why(struct vmm_vcpu *vcpu, char *text, u32 size);

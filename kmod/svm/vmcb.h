@@ -64,6 +64,17 @@
 
 #define INT_STATE_SHADOW	(1ULL << 0)
 
+/* clean bits, APM 2 15.15.3 */
+#define CLEAN_INTERCEPTS	(1ULL << 0)	/* and the TSC offset */
+#define CLEAN_MAPS		(1ULL << 1)
+#define CLEAN_ASID		(1ULL << 2)
+#define CLEAN_NP		(1ULL << 4)	/* and PAT */
+#define CLEAN_CR		(1ULL << 5)
+#define CLEAN_TABLES		(1ULL << 7)
+#define CLEAN_SEGMENTS		(1ULL << 8)
+#define CLEAN_KEPT		(CLEAN_INTERCEPTS | CLEAN_MAPS | CLEAN_ASID | CLEAN_NP | \
+				 CLEAN_CR | CLEAN_TABLES | CLEAN_SEGMENTS)
+
 /* EVENTINJ and EXITINTINFO, APM 2 15.20 */
 #define EVENT_VECTOR		0xffULL
 #define EVTYPE_SHIFT	8
