@@ -56,10 +56,10 @@ void vmx_host_load(struct vmm_vcpu *vcpu)
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 	struct vmx_cpu *c = this_cpu_ptr(&vmx_cpus);
 
-	if (vcpu->cpu != smp_processor_id())
+	if (vcpu->cpu != smp_processor_id()) {
 		vmx->flush = true;
-	/* always: another thread may run it now, with other segments */
-	vmx->host_stale = true;
+		vmx->host_stale = true;
+	}
 	savesegment(ds, vmx->host_ds);
 	savesegment(es, vmx->host_es);
 	savesegment(fs, vmx->host_fs);
@@ -171,8 +171,13 @@ void vmx_host_write(struct vmx_vcpu *vmx)
 	if (vmx->host_stale) {
 		vmx->host_stale = false;
 		vmx->host_cr3 = ~cr3;
-		vmcs_write(HOST_FS_BASE, vmx->host_fs_base);
+		vmx->vmcs_fs_base = ~vmx->host_fs_base;
 		write_this_cpu();
+	}
+	/* another thread may run it now */
+	if (vmx->vmcs_fs_base != vmx->host_fs_base) {
+		vmx->vmcs_fs_base = vmx->host_fs_base;
+		vmcs_write(HOST_FS_BASE, vmx->host_fs_base);
 	}
 	if (vmx->host_cr3 != cr3) {
 		vmx->host_cr3 = cr3;

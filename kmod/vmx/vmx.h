@@ -54,7 +54,7 @@ struct vmx_vcpu {
 	bool window;			/* exit when an interrupt can be taken */
 	bool nmi;			/* the host's has ended the guest's turn */
 	bool step;			/* nothing is delivered before one instruction */
-	bool host_stale;		/* host half is another CPU's or thread's */
+	bool host_stale;		/* host half is another CPU's */
 	u16 vpid;			/* 0: had none left */
 	u64 eptp;
 	/* what the VMCS holds, so that only changes are written */
@@ -62,7 +62,8 @@ struct vmx_vcpu {
 	u32 interruptibility, proc, proc2, tpr_threshold, timer;
 	bool mov_ss;			/* the shadow is MOV SS's, not STI's */
 	u64 pending_dbg;
-	u64 host_cr3;
+	u64 host_cr3;			/* these two: as the VMCS has them */
+	u64 vmcs_fs_base;
 	u32 exit_reason;
 	u32 injected;			/* by an entry that failed */
 	u64 exit_qualification;
