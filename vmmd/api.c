@@ -159,6 +159,15 @@ int api_msi(struct api_vm *vm, uint64_t address, uint32_t data)
 	return api_ioctl(vm->fd, VMM_SEND_MSI, &arg);
 }
 
+int api_get_stats(struct api_vm *vm, struct vmm_stat *s, uint32_t *count)
+{
+	struct vmm_stats arg = { .count = *count, .stats = (uintptr_t)s };
+	int ret = api_ioctl(vm->fd, VMM_GET_STATS, &arg);
+
+	*count = arg.count;
+	return ret;
+}
+
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c)
 {
 	return api_ioctl(vm->fd, VMM_GET_CLOCK, c);

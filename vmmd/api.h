@@ -30,6 +30,8 @@ int api_map(struct api_vm *vm, uint64_t gpa, uint64_t size, void *hva,
 int api_unmap(struct api_vm *vm, uint64_t gpa, uint64_t size);
 int api_protect(struct api_vm *vm, uint64_t gpa, uint64_t size, uint32_t flags);
 int api_msi(struct api_vm *vm, uint64_t address, uint32_t data);
+/* the VM's counters: room for *count, which becomes how many there are; -E2BIG */
+int api_get_stats(struct api_vm *vm, struct vmm_stat *s, uint32_t *count);
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c);
 int api_set_clock(struct api_vm *vm, const struct vmm_clock *c);
 

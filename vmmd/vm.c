@@ -53,6 +53,24 @@ static void vm_wait_paused(struct vm *vm)
 			pthread_cond_wait(&vm->changed, &vm->lock);
 }
 
+/* what the VM made the module do: those counters that moved */
+static void report_counters(struct vm *vm)
+{
+	struct vmm_stat s[128];
+	uint32_t count = sizeof(s) / sizeof(s[0]), i;
+
+	if (api_get_stats(&vm->api, s, &count))
+		return;
+	flockfile(stderr);
+	fprintf(stderr, "vmmd: counters:");
+	for (i = 0; i < count; i++)
+		if (s[i].value)
+			fprintf(stderr, " %.*s %llu", VMM_STAT_NAME, s[i].name,
+				(unsigned long long)s[i].value);
+	fputc('\n', stderr);
+	funlockfile(stderr);
+}
+
 void vm_report(struct vm *vm)
 {
 	unsigned int i;
@@ -63,6 +81,7 @@ void vm_report(struct vm *vm)
 	vm_wait_paused(vm);
 	for (i = 0; i < vm->nvcpus && !vm->ending; i++)
 		vcpu_report(&vm->vcpu[i], "as it was found");
+	report_counters(vm);
 	/* a reset or the end may have come meanwhile: theirs is the next word */
 	if (!vm->ending && !vm->reset_posted)
 		vm_want(vm, VCPU_RUNNING);

@@ -62,7 +62,7 @@ void vm_triple_fault(struct vm *vm);		/* resets or ends it */
 /* lock held: no vCPU goes on, the loop ends with this code */
 void vm_end(struct vm *vm, int code);
 
-/* loop's thread, lock held: the state of all vCPUs on stderr; the VM goes on */
+/* loop's thread, lock held: vCPUs' state and counters on stderr; the VM goes on */
 void vm_report(struct vm *vm);
 
 /*

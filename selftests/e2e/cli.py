@@ -75,7 +75,7 @@ class Bench:
         """Started, and the guest runs: SIGUSR1's report says so."""
         vm = self.start(*args)
         report = b""
-        while b"rip" not in report:
+        while b"counters" not in report:
             time.sleep(0.2)
             if vm.poll() is not None:
                 raise Failure("vmmd ended: %s" % vm.stderr.read().decode())
