@@ -7,6 +7,7 @@
 #ifndef VMMD_DEV_H
 #define VMMD_DEV_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -23,6 +24,7 @@ struct dev_env {
 	struct irq *irq;
 	struct loop *loop;
 	struct mem *mem;
+	bool packed_rings;	/* virtio devices offer VIRTIO_F_RING_PACKED */
 	/* add to the machine's list of devices; 0 or -errno */
 	int (*add)(struct dev_env *env, const char *name,
 		   const struct dev_ops *ops, void *owner);

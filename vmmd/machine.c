@@ -275,6 +275,7 @@ static int make_rooms(struct machine *m, struct loop *loop)
 	env->irq = irq_new(send_msi, m);
 	env->mem = mem_new(m->vm);
 	env->loop = loop;
+	env->packed_rings = m->cfg->packed_rings;
 	env->add = env_add;
 	env->request_reset = env_request_reset;
 	env->request_poweroff = env_request_poweroff;

@@ -33,6 +33,7 @@ struct vm_config {
 	const char *tap;
 	struct net_forward forward[16];
 	unsigned int nforward;
+	bool packed_rings;		/* virtio devices offer them */
 	enum console_kind console;
 	const char *console_path;
 	const char *firmware;

@@ -43,6 +43,8 @@ const char options_run_help[] =
 "                        with --net user: connections to port HOST of 127.0.0.1\n"
 "                        go to port GUEST of the guest; PROTO is tcp or udp; may\n"
 "                        be given 16 times\n"
+"  --ring split          virtqueues have split rings (default)\n"
+"  --ring packed         the guest may choose packed rings\n"
 "  --console stdio       serial console on this terminal; Ctrl-A x ends the\n"
 "                        machine (default)\n"
 "  --console socket=PATH serial console on a Unix socket\n"
@@ -191,6 +193,17 @@ static int parse_forward(struct parse *p, const char *s)
 	return 0;
 }
 
+static int parse_ring(struct parse *p, const char *s)
+{
+	if (!strcmp(s, "split"))
+		p->opt->config.packed_rings = false;
+	else if (!strcmp(s, "packed"))
+		p->opt->config.packed_rings = true;
+	else
+		return bad(p, "--ring wants split or packed, found '%s'", s);
+	return 0;
+}
+
 static int parse_console(struct parse *p, const char *s)
 {
 	struct vm_config *c = &p->opt->config;
@@ -300,6 +313,7 @@ static const struct {
 	{ "memory",	parse_memory },
 	{ "net",	parse_net },
 	{ "forward",	parse_forward },
+	{ "ring",	parse_ring },
 	{ "console",	parse_console },
 	{ "kernel",	parse_kernel },
 	{ "initrd",	parse_initrd },

@@ -46,6 +46,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->console, CONSOLE_STDIO);
 	assert_false(c->disk_read_only);
 	assert_false(c->disk_direct);
+	assert_false(c->packed_rings);
 	assert_non_null(c->firmware);
 	assert_int_equal(opt.grace, 30);
 	assert_int_equal(opt.on_crash, ON_CRASH_RESET);
@@ -60,7 +61,7 @@ static void test_everything(void **state)
 	assert_int_equal(parse("vmmd run --cpus 4 --memory=2G d --net user "
 			       "--forward tcp:2222:22 --forward udp:2222:53 "
 			       "--console socket=/tmp/s --firmware f --firmware-log l "
-			       "--name a.b-c_9 "
+			       "--name a.b-c_9 --ring packed "
 			       "--read-only --direct --grace 5 --on-crash exit"),
 			 OPTIONS_RUN);
 	assert_string_equal(c->disk, "d");
@@ -78,6 +79,7 @@ static void test_everything(void **state)
 	assert_string_equal(c->name, "a.b-c_9");
 	assert_true(c->disk_read_only);
 	assert_true(c->disk_direct);
+	assert_true(c->packed_rings);
 	assert_int_equal(opt.grace, 5);
 	assert_int_equal(opt.on_crash, ON_CRASH_EXIT);
 
@@ -174,6 +176,7 @@ static void test_refusals(void **state)
 		{ "vmmd run d --forward tcp::80", { "1 to 65535" } },
 		{ "vmmd run d --forward tcp:80:1 --forward tcp:80:2", { "once" } },
 		{ "vmmd run d --forward tcp:80:80 --net none", { "--net user" } },
+		{ "vmmd run d --ring twisted", { "packed", "'twisted'" } },
 		{ "vmmd run d --console tty", { "'tty'" } },
 		{ "vmmd run d --console file=", { "'file='" } },
 		{ "vmmd run d --console socket=", { "'socket='" } },

@@ -23,6 +23,7 @@
 #define F_VERSION_1	(1ULL << VIRTIO_F_VERSION_1)
 #define F_EVENT_IDX	(1ULL << VIRTIO_RING_F_EVENT_IDX)
 #define F_INDIRECT	(1ULL << VIRTIO_RING_F_INDIRECT_DESC)
+#define F_PACKED	(1ULL << VIRTIO_F_RING_PACKED)
 #define F_OWN		(1ULL << 5)
 #define F_ALL		(F_VERSION_1 | F_EVENT_IDX | F_INDIRECT | F_OWN)
 #define DRIVER_OK	(VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER | \
@@ -49,7 +50,7 @@ static void echo_notify(void *owner, unsigned int q)
 		n = iov_write(e->chain.in, e->chain.nin, 0, buf, n);
 		vq_push(&e->vdev.vq[q], e->chain.head, n);
 	}
-	vq_want_notify(&e->vdev.vq[q], e->vdev.vq[q].last_avail);
+	vq_want_notify(&e->vdev.vq[q], vq_pos(&e->vdev.vq[q]));
 	virtio_signal(&e->vdev, q);
 }
 
@@ -78,11 +79,11 @@ struct fixture {
 	uint64_t out, in;
 };
 
-static int setup(void **state)
+static int start(void **state, struct vt_machine *m)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
-	f->m = vt_new();
+	f->m = m;
 	f->e = calloc(1, sizeof(*f->e));
 	memcpy(f->e->config, "configspace!", 12);
 	f->e->vdev = (struct virtio_dev){
@@ -105,6 +106,16 @@ static int setup(void **state)
 	f->in = vt_alloc(f->m, 4096, 4096);
 	*state = f;
 	return 0;
+}
+
+static int setup(void **state)
+{
+	return start(state, vt_new());
+}
+
+static int setup_packed(void **state)
+{
+	return start(state, vt_new_packed());
 }
 
 static int teardown(void **state)
@@ -308,6 +319,25 @@ static void test_early_buffers(void **state)
 	assert_true(vt_get(&f->d, 0, &elem));
 }
 
+/* VIRTIO_F_RING_PACKED is the machine's to offer, and the driver's to take */
+static void test_packed(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int i;
+
+	assert_int_equal(vt_features(&f->d), F_ALL | F_PACKED);
+	vt_enable_msix(&f->d, 3);
+	vt_start(&f->d, F_ALL, 2, 16);
+	assert_false(f->d.q[0].is_packed);
+	echoes(f, 0, "split");
+	vt_start(&f->d, F_ALL | F_PACKED, 2, 15);
+	assert_true(f->d.q[0].is_packed);
+	for (i = 0; i < 40; i++)
+		echoes(f, i % 2, "packed");
+	assert_int_equal(f->m->msi[1], 21);
+	assert_int_equal(f->m->msi[2], 20);
+}
+
 /* without bus mastership a device leaves memory alone */
 static void test_bus_master(void **state)
 {
@@ -409,6 +439,22 @@ static void test_rings_in_rom(void **state)
 	assert_int_equal(f->e->notified, 0);
 }
 
+static void test_packed_needs_reset(void **state)
+{
+	struct fixture *f = *state;
+	struct vt_queue *vq = &f->d.q[0];
+
+	vt_start(&f->d, F_ALL | F_PACKED, 2, 16);
+	offer(f, 0, "endless");
+	vq->packed[1].flags |= VRING_DESC_F_INDIRECT;
+	vt_kick(&f->d, 0);
+	assert_int_equal(vt_status(&f->d), DRIVER_OK | VIRTIO_CONFIG_S_NEEDS_RESET);
+	assert_int_equal(f->e->vdev.reports, 1);
+	assert_false(vt_used(&f->d, 0));
+	vt_start(&f->d, F_ALL | F_PACKED, 2, 16);
+	echoes(f, 0, "alive");
+}
+
 /* a guest that breaks its device for ever does not fill the host's log */
 static void test_report_flood(void **state)
 {
@@ -473,14 +519,13 @@ static void reset(struct fixture *f)
 	vt_unlock(f->m);
 }
 
-static void test_save_load(void **state)
+static void save_load(struct fixture *f, uint64_t features)
 {
 	uint8_t a[8192], b[8192];
-	struct fixture *f = *state;
 	size_t n;
 
 	vt_enable_msix(&f->d, 3);
-	vt_start(&f->d, F_VERSION_1 | F_EVENT_IDX, 2, 16);
+	vt_start(&f->d, features, 2, 16);
 	echoes(f, 0, "before");
 	n = save(f, a, sizeof(a));
 	reset(f);
@@ -493,6 +538,16 @@ static void test_save_load(void **state)
 	echoes(f, 0, "after");
 	echoes(f, 1, "after");
 	assert_int_equal(f->m->msi[2], 1);
+}
+
+static void test_save_load(void **state)
+{
+	save_load(*state, F_VERSION_1 | F_EVENT_IDX);
+}
+
+static void test_save_load_packed(void **state)
+{
+	save_load(*state, F_VERSION_1 | F_EVENT_IDX | F_PACKED);
 }
 
 /* what was offered and not yet seen when the snapshot was taken */
@@ -511,15 +566,14 @@ static void test_load_looks_at_queues(void **state)
 	assert_true(vt_get(&f->d, 0, &elem));
 }
 
-static void test_bad_states(void **state)
+static void bad_states(struct fixture *f, uint64_t features)
 {
 	uint8_t a[8192], b[8192], c[8192];
-	struct fixture *f = *state;
 	unsigned int i, refused = 0;
 	size_t n;
 
 	vt_enable_msix(&f->d, 3);
-	vt_start(&f->d, F_VERSION_1, 2, 16);
+	vt_start(&f->d, features, 2, 16);
 	echoes(f, 0, "state");
 	n = save(f, a, sizeof(a));
 	assert_int_equal(load(f, a, n - 1), -22);
@@ -540,6 +594,16 @@ static void test_bad_states(void **state)
 	}
 	assert_true(refused > 100);
 	echoes(f, 0, "still");
+}
+
+static void test_bad_states(void **state)
+{
+	bad_states(*state, F_VERSION_1);
+}
+
+static void test_bad_states_packed(void **state)
+{
+	bad_states(*state, F_VERSION_1 | F_PACKED);
 }
 
 /* ---- random accesses ------------------------------------------------------ */
@@ -597,7 +661,7 @@ static void test_random(void **state)
 			ram[i] = rnd(8) ? rnd(64) : VT_RAM + rnd(4096);
 		if (rnd(2)) {
 			f->m->alloc = VT_RAM;
-			vt_start(&f->d, F_ALL, 2, 16);
+			vt_start(&f->d, rnd(2) ? ~0ULL : F_ALL, 2, 16);
 		}
 		for (i = 0; i < 500; i++)
 			random_access(f);
@@ -612,6 +676,7 @@ static void test_random(void **state)
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define P(name) cmocka_unit_test_setup_teardown(name, setup_packed, teardown)
 
 int main(void)
 {
@@ -633,6 +698,11 @@ int main(void)
 		T(test_load_looks_at_queues),
 		T(test_bad_states),
 		T(test_random),
+		P(test_packed),
+		P(test_packed_needs_reset),
+		P(test_save_load_packed),
+		P(test_bad_states_packed),
+		{ "test_random (packed)", test_random, setup_packed, teardown, NULL },
 	};
 
 	return cmocka_run_group_tests_name("virtio_pci", tests, NULL, NULL);

@@ -63,7 +63,7 @@ static int setup(void **state)
 	vq_init(&r->vq, r->mem, VQ_SIZE_MAX);
 	program(r, SIZE);
 	assert_true(vq_enable(&r->vq));
-	r->vq.indirect = true;
+	r->vq.features.indirect = true;
 	*state = r;
 	return 0;
 }
@@ -99,7 +99,7 @@ static void wants_broken(struct ring *r)
 	/* and stays so: nothing is read or written any more */
 	assert_int_equal(vq_pop(&r->vq, &r->chain), -1);
 	assert_false(vq_should_signal(&r->vq));
-	assert_false(vq_want_notify(&r->vq, r->vq.last_avail));
+	assert_false(vq_want_notify(&r->vq, vq_pos(&r->vq)));
 	assert_int_equal(r->used->idx, used);
 }
 
@@ -115,14 +115,14 @@ static void test_chain(void **state)
 	set_desc(&r->desc[0], DATA + 64, 1, VRING_DESC_F_WRITE, 7);
 	offer(r, 3);
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
-	assert_int_equal(r->chain.head, 3);
+	assert_int_equal(r->chain.head.id, 3);
 	assert_int_equal(r->chain.nout, 1);
 	assert_int_equal(r->chain.nin, 2);
 	assert_int_equal(r->chain.out_len, 16);
 	assert_int_equal(r->chain.in_len, 513);
 	assert_ptr_equal(r->chain.in[0].iov_base, mem_ptr(r->mem, HIGH, 1));
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 0);
-	vq_push(&r->vq, 3, 513);
+	vq_push(&r->vq, r->chain.head, 513);
 	assert_int_equal(r->used->idx, 1);
 	assert_int_equal(r->used->ring[0].id, 3);
 	assert_int_equal(r->used->ring[0].len, 513);
@@ -156,30 +156,34 @@ static void test_index_wraps(void **state)
 	for (i = 0; i < 70000; i++) {
 		offer(r, 0);
 		assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
-		vq_push(&r->vq, 0, i);
+		vq_push(&r->vq, r->chain.head, i);
 		assert_int_equal(r->used->idx, (uint16_t)(i + 1));
 		assert_int_equal(r->used->ring[i % SIZE].len, i);
 	}
 }
 
-static void test_unpop_and_stage(void **state)
+static void test_rewind_and_stage(void **state)
 {
 	struct ring *r = *state;
+	struct vq_head first;
+	struct vq_pos pos;
 
 	set_desc(&r->desc[0], DATA, 16, VRING_DESC_F_WRITE, 0);
 	set_desc(&r->desc[1], DATA, 16, VRING_DESC_F_WRITE, 0);
 	offer(r, 0);
 	offer(r, 1);
+	pos = vq_pos(&r->vq);
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
-	vq_unpop(&r->vq, 2);
+	vq_rewind(&r->vq, pos);
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
-	assert_int_equal(r->chain.head, 0);
+	assert_int_equal(r->chain.head.id, 0);
+	first = r->chain.head;
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
-	vq_stage(&r->vq, 0, 0, 5);
-	vq_stage(&r->vq, 1, 1, 6);
+	vq_stage(&r->vq, first, 5);
+	vq_stage(&r->vq, r->chain.head, 6);
 	assert_int_equal(r->used->idx, 0);
-	vq_publish(&r->vq, 2);
+	vq_publish(&r->vq);
 	assert_int_equal(r->used->idx, 2);
 	assert_int_equal(r->used->ring[1].len, 6);
 	assert_int_equal(r->vq.in_flight, 0);
@@ -201,7 +205,7 @@ static void give_one(struct ring *r)
 {
 	offer(r, 0);
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
-	vq_push(&r->vq, 0, 0);
+	vq_push(&r->vq, r->chain.head, 0);
 }
 
 static void test_signal_flag(void **state)
@@ -219,10 +223,10 @@ static void test_signal_flag(void **state)
 	assert_false(vq_should_signal(&r->vq));
 	vq_refuse_notify(&r->vq);
 	assert_int_equal(r->used->flags, VRING_USED_F_NO_NOTIFY);
-	assert_false(vq_want_notify(&r->vq, r->vq.last_avail));
+	assert_false(vq_want_notify(&r->vq, vq_pos(&r->vq)));
 	assert_int_equal(r->used->flags, 0);
 	offer(r, 0);
-	assert_true(vq_want_notify(&r->vq, r->vq.last_avail));
+	assert_true(vq_want_notify(&r->vq, vq_pos(&r->vq)));
 }
 
 static void test_event_index(void **state)
@@ -232,23 +236,42 @@ static void test_event_index(void **state)
 	uint16_t *avail_event = (uint16_t *)&r->used->ring[SIZE];
 	unsigned int i;
 
-	r->vq.event_idx = true;
+	r->vq.features.event_idx = true;
 	set_desc(&r->desc[0], DATA, 16, 0, 0);
 	*used_event = 2;
 	for (i = 0; i < 6; i++) {
 		give_one(r);
-		/* the first time it is not known what the driver saw */
-		assert_int_equal(vq_should_signal(&r->vq), i == 0 || i == 2);
+		assert_int_equal(vq_should_signal(&r->vq), i == 2);
 	}
 	/* flags count for nothing with event indices */
 	r->avail->flags = VRING_AVAIL_F_NO_INTERRUPT;
 	*used_event = 5;
-	vq_push(&r->vq, 0, 0);
+	give_one(r);
 	assert_false(vq_should_signal(&r->vq));
-	assert_false(vq_want_notify(&r->vq, 6));
-	assert_int_equal(*avail_event, 6);
+	assert_false(vq_want_notify(&r->vq, vq_pos(&r->vq)));
+	assert_int_equal(*avail_event, 7);
 	vq_refuse_notify(&r->vq);
 	assert_int_equal(r->used->flags, 0);
+}
+
+/* several given back, then one question for all of them */
+static void test_event_index_of_batch(void **state)
+{
+	struct ring *r = *state;
+	uint16_t *used_event = &r->avail->ring[SIZE];
+	unsigned int i, from;
+
+	r->vq.features.event_idx = true;
+	set_desc(&r->desc[0], DATA, 16, 0, 0);
+	for (from = 0; from < 0x20000; from += 4) {
+		/* one before, each within, one behind the batch of four */
+		*used_event = from + from / 4 % 6 - 1;
+		for (i = 0; i < 4; i++)
+			give_one(r);
+		assert_int_equal(vq_should_signal(&r->vq),
+				 from / 4 % 6 > 0 && from / 4 % 6 < 5);
+		assert_false(vq_should_signal(&r->vq));
+	}
 }
 
 /* ---- liars ---------------------------------------------------------------- */
@@ -357,7 +380,7 @@ static void test_indirect_without_feature(void **state)
 {
 	struct ring *r = *state;
 
-	r->vq.indirect = false;
+	r->vq.features.indirect = false;
 	set_desc(&r->desc[0], TABLE, 16, VRING_DESC_F_INDIRECT, 0);
 	offer(r, 0);
 	wants_broken(r);
@@ -403,7 +426,7 @@ static void test_bad_tables(void **state)
 		program(r, SIZE);
 		r->avail->idx = 0;
 		assert_true(vq_enable(&r->vq));
-		r->vq.indirect = true;
+		r->vq.features.indirect = true;
 		set_desc(&r->desc[0], bad_tables[i].addr, bad_tables[i].len,
 			 VRING_DESC_F_INDIRECT, 0);
 		offer(r, 0);
@@ -487,6 +510,7 @@ static void test_bad_rings(void **state)
 
 static void test_save_load(void **state)
 {
+	const struct vq_features f = { .indirect = true };
 	struct ring *r = *state;
 	struct vq_state a, b;
 	unsigned int i;
@@ -495,34 +519,41 @@ static void test_save_load(void **state)
 	for (i = 0; i < 5; i++) {
 		offer(r, 0);
 		assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
-		vq_push(&r->vq, 0, 0);
+		vq_push(&r->vq, r->chain.head, 0);
 	}
 	offer(r, 0);
 	vq_save(&r->vq, &a);
 	vq_reset(&r->vq);
 	assert_false(r->vq.enabled);
-	assert_true(vq_state_ok(&r->vq, &a));
-	vq_load(&r->vq, &a);
+	assert_true(vq_state_ok(&r->vq, &a, f));
+	vq_load(&r->vq, &a, f);
 	vq_save(&r->vq, &b);
 	assert_memory_equal(&a, &b, sizeof(a));
 	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
 
 	b = a;
 	b.desc_gpa = ROM;
-	assert_false(vq_state_ok(&r->vq, &b));
+	assert_false(vq_state_ok(&r->vq, &b, f));
 	b = a;
 	b.size = 7;
-	assert_false(vq_state_ok(&r->vq, &b));
+	assert_false(vq_state_ok(&r->vq, &b, f));
 	b = a;
-	b.pad[4] = 1;
-	assert_false(vq_state_ok(&r->vq, &b));
+	b.pad[3] = 1;
+	assert_false(vq_state_ok(&r->vq, &b, f));
+	b = a;
+	b.used_idx--;
+	assert_false(vq_state_ok(&r->vq, &b, f));
+	b = a;
+	b.used_wrap = 0;
+	assert_false(vq_state_ok(&r->vq, &b, f));
 	b = a;
 	b.enabled = 2;
-	assert_false(vq_state_ok(&r->vq, &b));
+	assert_false(vq_state_ok(&r->vq, &b, f));
 }
 
 static void test_save_load_broken(void **state)
 {
+	const struct vq_features f = { .indirect = true };
 	struct ring *r = *state;
 	struct vq_state a, b;
 
@@ -530,8 +561,8 @@ static void test_save_load_broken(void **state)
 	r->avail->idx = 100;
 	assert_int_equal(vq_pop(&r->vq, &r->chain), -1);
 	vq_save(&r->vq, &a);
-	assert_true(vq_state_ok(&r->vq, &a));
-	vq_load(&r->vq, &a);
+	assert_true(vq_state_ok(&r->vq, &a, f));
+	vq_load(&r->vq, &a, f);
 	vq_save(&r->vq, &b);
 	assert_memory_equal(&a, &b, sizeof(a));
 	assert_int_equal(vq_pop(&r->vq, &r->chain), -1);
@@ -618,8 +649,8 @@ static void test_random(void **state)
 		program(r, SIZE);
 		r->avail->idx = 0;
 		vq_enable(&r->vq);
-		r->vq.indirect = true;
-		r->vq.event_idx = rnd(2);
+		r->vq.features.indirect = true;
+		r->vq.features.event_idx = rnd(2);
 	}
 	assert_true(taken > 100 && broken > 100);
 }
@@ -656,7 +687,7 @@ static void test_scribbler(void **state)
 		program(r, SIZE);
 		r->avail->idx = 0;
 		vq_enable(&r->vq);
-		r->vq.indirect = true;
+		r->vq.features.indirect = true;
 		set_desc(&r->desc[0], DATA, 64, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 1);
 		set_desc(&r->desc[1], TABLE, SIZE * 16, VRING_DESC_F_INDIRECT, 0);
 		set_desc(&r->table[0], DATA, 64, VRING_DESC_F_WRITE, 0);
@@ -678,10 +709,11 @@ int main(void)
 		T(test_chain),
 		T(test_indirect),
 		T(test_index_wraps),
-		T(test_unpop_and_stage),
+		T(test_rewind_and_stage),
 		T(test_empty_descriptors),
 		T(test_signal_flag),
 		T(test_event_index),
+		T(test_event_index_of_batch),
 		T(test_index_jump),
 		T(test_index_backwards),
 		T(test_head_out_of_range),

@@ -87,6 +87,14 @@ struct vt_machine *vt_new(void)
 	return m;
 }
 
+struct vt_machine *vt_new_packed(void)
+{
+	struct vt_machine *m = vt_new();
+
+	m->env.packed_rings = true;
+	return m;
+}
+
 void vt_free_devices(struct vt_machine *m)
 {
 	if (m->thread) {
@@ -338,6 +346,7 @@ bool vt_negotiate(struct vt_dev *d, uint64_t want)
 	vt_write(d, d->common + VIRTIO_PCI_COMMON_GF, want >> 32, 4);
 	vt_set_status(d, VIRTIO_CONFIG_S_ACKNOWLEDGE | VIRTIO_CONFIG_S_DRIVER |
 		      VIRTIO_CONFIG_S_FEATURES_OK);
+	d->features = want;
 	return vt_status(d) & VIRTIO_CONFIG_S_FEATURES_OK;
 }
 
@@ -347,11 +356,10 @@ static void write_address(struct vt_dev *d, unsigned int offset, uint64_t gpa)
 	vt_write(d, d->common + offset + 4, gpa >> 32, 4);
 }
 
-void vt_setup_queue(struct vt_dev *d, unsigned int q, uint16_t size)
+static void alloc_split(struct vt_dev *d, struct vt_queue *vq)
 {
-	struct vt_queue *vq = &d->q[q];
+	uint16_t size = vq->size;
 
-	*vq = (struct vt_queue){ .size = size };
 	vq->desc_gpa = vt_alloc(d->m, size * 16, 16);
 	vq->avail_gpa = vt_alloc(d->m, 6 + size * 2, 2);
 	vq->used_gpa = vt_alloc(d->m, 6 + size * 8, 4);
@@ -360,6 +368,32 @@ void vt_setup_queue(struct vt_dev *d, unsigned int q, uint16_t size)
 	vq->used = vt_ptr(d->m, vq->used_gpa, 6 + size * 8);
 	memset(vq->avail, 0, 6 + size * 2);
 	memset(vq->used, 0, 6 + size * 8);
+}
+
+static void alloc_packed(struct vt_dev *d, struct vt_queue *vq)
+{
+	assert_true(vq->size <= VT_QUEUE_MAX);
+	vq->desc_gpa = vt_alloc(d->m, vq->size * 16, 16);
+	vq->avail_gpa = vt_alloc(d->m, 4, 4);
+	vq->used_gpa = vt_alloc(d->m, 4, 4);
+	vq->packed = vt_ptr(d->m, vq->desc_gpa, vq->size * 16);
+	vq->driver_event = vt_ptr(d->m, vq->avail_gpa, 4);
+	vq->avail_wrap = vq->used_wrap = true;
+	memset(vq->packed, 0, vq->size * 16);
+	memset(vq->driver_event, 0, 4);
+	memset(vt_ptr(d->m, vq->used_gpa, 4), 0, 4);
+}
+
+void vt_setup_queue(struct vt_dev *d, unsigned int q, uint16_t size)
+{
+	struct vt_queue *vq = &d->q[q];
+
+	*vq = (struct vt_queue){ .size = size };
+	vq->is_packed = d->features >> VIRTIO_F_RING_PACKED & 1;
+	if (vq->is_packed)
+		alloc_packed(d, vq);
+	else
+		alloc_split(d, vq);
 	vt_write(d, d->common + VIRTIO_PCI_COMMON_Q_SELECT, q, 2);
 	vt_write(d, d->common + VIRTIO_PCI_COMMON_Q_SIZE, size, 2);
 	vt_write(d, d->common + VIRTIO_PCI_COMMON_Q_MSIX, q + 1, 2);
@@ -390,12 +424,43 @@ uint64_t vt_start(struct vt_dev *d, uint64_t want, unsigned int queues,
 
 /* ---- queues --------------------------------------------------------------- */
 
+static uint16_t add_packed(struct vt_queue *vq, const struct vt_buf *bufs,
+			   unsigned int n)
+{
+	uint16_t head = vq->next_desc, flags, first = 0;
+	struct vring_packed_desc *p;
+	unsigned int i;
+
+	for (i = 0; i < n; i++) {
+		p = &vq->packed[vq->next_desc];
+		p->addr = bufs[i].gpa;
+		p->len = bufs[i].len;
+		p->id = head;
+		flags = (bufs[i].write ? VRING_DESC_F_WRITE : 0) |
+			(i + 1 < n ? VRING_DESC_F_NEXT : 0) |
+			1U << (vq->avail_wrap ? VRING_PACKED_DESC_F_AVAIL :
+						VRING_PACKED_DESC_F_USED);
+		if (i)
+			p->flags = flags;
+		else
+			first = flags;
+		vq->next_desc = (vq->next_desc + 1) % vq->size;
+		vq->avail_wrap ^= !vq->next_desc;
+	}
+	vq->slots[head] = n;
+	__atomic_store_n(&vq->packed[head].flags, first, __ATOMIC_RELEASE);
+	return head;
+}
+
 uint16_t vt_add(struct vt_dev *d, unsigned int q, const struct vt_buf *bufs,
 		unsigned int n)
 {
 	struct vt_queue *vq = &d->q[q];
 	uint16_t head = vq->next_desc, at = head, next;
 	unsigned int i;
+
+	if (vq->is_packed)
+		return add_packed(vq, bufs, n);
 
 	for (i = 0; i < n; i++, at = next) {
 		next = (at + 1) % vq->size;
@@ -418,15 +483,54 @@ void vt_kick(struct vt_dev *d, unsigned int q)
 	vt_write(d, d->notify + q * d->notify_multiplier, q, 2);
 }
 
+bool vt_used(struct vt_dev *d, unsigned int q)
+{
+	const uint16_t both = 1U << VRING_PACKED_DESC_F_AVAIL |
+			      1U << VRING_PACKED_DESC_F_USED;
+	struct vt_queue *vq = &d->q[q];
+	uint16_t flags;
+
+	if (!vq->is_packed)
+		return __atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE) !=
+		       vq->last_used;
+	flags = __atomic_load_n(&vq->packed[vq->last_used].flags,
+				__ATOMIC_ACQUIRE);
+	return (flags & both) == (vq->used_wrap ? both : 0);
+}
+
+static void get_packed(struct vt_dev *d, struct vt_queue *vq,
+		       struct vring_used_elem *elem)
+{
+	struct vring_packed_desc *p = &vq->packed[vq->last_used];
+
+	elem->id = p->id;
+	elem->len = p->flags & VRING_DESC_F_WRITE ? p->len : 0;
+	assert_true(elem->id < vq->size);
+	vq->last_used += vq->slots[elem->id];
+	if (vq->last_used >= vq->size) {
+		vq->last_used -= vq->size;
+		vq->used_wrap = !vq->used_wrap;
+	}
+	if (!(d->features >> VIRTIO_RING_F_EVENT_IDX & 1))
+		return;
+	vq->driver_event->off_wrap = vq->last_used |
+		vq->used_wrap << VRING_PACKED_EVENT_F_WRAP_CTR;
+	vq->driver_event->flags = VRING_PACKED_EVENT_FLAG_DESC;
+}
+
 bool vt_get(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem)
 {
 	struct vt_queue *vq = &d->q[q];
 	uint64_t end = vt_now_ms() + 2000;
 
-	while (__atomic_load_n(&vq->used->idx, __ATOMIC_ACQUIRE) == vq->last_used) {
+	while (!vt_used(d, q)) {
 		if (vt_now_ms() > end)
 			return false;
 		usleep(100);
+	}
+	if (vq->is_packed) {
+		get_packed(d, vq, elem);
+		return true;
 	}
 	*elem = vq->used->ring[vq->last_used % vq->size];
 	vq->last_used++;

@@ -2,7 +2,7 @@
 /*
  * For tests: a small machine (memory, buses, a loop in a thread of its own)
  * and a driver that works a virtio device as Linux does: capabilities, BARs,
- * MSI-X, status, features, queues.
+ * MSI-X, status, features, queues of both kinds.
  */
 #ifndef SELFTESTS_VIRTIO_DRIVER_H
 #define SELFTESTS_VIRTIO_DRIVER_H
@@ -20,9 +20,10 @@
 #define VT_RAM		0x100000ULL		/* RAM from here on, 32 MiB */
 #define VT_RAM_SIZE	0x2000000ULL
 #define VT_ROM		0xf0000ULL		/* 64 KiB; a hole below */
-#define VT_QUEUES	4
+#define VT_QUEUES	16
+#define VT_QUEUE_MAX	256
 #define VT_DEVS		8
-#define VT_VECTORS	8
+#define VT_VECTORS	32
 #define VT_NO_DEVFN	-1
 
 struct vt_registered {
@@ -43,6 +44,7 @@ struct vt_machine {
 };
 
 struct vt_machine *vt_new(void);
+struct vt_machine *vt_new_packed(void);	/* devices offer packed rings */
 void vt_free(struct vt_machine *m);
 /* stop and free the devices, so that back ends can be closed after */
 void vt_free_devices(struct vt_machine *m);
@@ -65,11 +67,18 @@ void vt_cfg_write(struct vt_machine *m, int devfn, unsigned int offset,
 struct vt_queue {
 	uint16_t size;
 	uint64_t desc_gpa, avail_gpa, used_gpa;
+	bool is_packed;
+	/* split */
 	struct vring_desc *desc;
 	struct vring_avail *avail;
 	struct vring_used *used;
 	uint16_t last_used;
 	uint16_t next_desc;
+	/* packed: these two as places in the ring; a chain's ID is its first */
+	struct vring_packed_desc *packed;
+	struct vring_packed_desc_event *driver_event;
+	bool avail_wrap, used_wrap;
+	uint16_t slots[VT_QUEUE_MAX];
 };
 
 struct vt_dev {
@@ -79,6 +88,7 @@ struct vt_dev {
 	uint64_t common, notify, isr, device;	/* bus addresses */
 	uint32_t notify_multiplier;
 	uint8_t cfg_cap, msix_cap;
+	uint64_t features;		/* negotiated */
 	struct vt_queue q[VT_QUEUES];
 };
 
@@ -108,6 +118,7 @@ struct vt_buf {
 uint16_t vt_add(struct vt_dev *d, unsigned int q, const struct vt_buf *bufs,
 		unsigned int n);
 void vt_kick(struct vt_dev *d, unsigned int q);
+bool vt_used(struct vt_dev *d, unsigned int q);	/* is there a used entry */
 /* wait for the next used entry; false: none in two seconds */
 bool vt_get(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem);
 

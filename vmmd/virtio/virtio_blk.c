@@ -263,7 +263,7 @@ static void blk_notify(void *owner, unsigned int q)
 
 	vq_refuse_notify(vq);
 	block_plug(blk->block);
-	more = blk_batch(blk) || vq_want_notify(vq, vq->last_avail);
+	more = blk_batch(blk) || vq_want_notify(vq, vq_pos(vq));
 	block_unplug(blk->block);
 	/* some may have been answered at once */
 	virtio_signal(&blk->vdev, q);

@@ -31,7 +31,7 @@ struct virtio_net {
 	struct virtio_net_config config;
 	struct loop_timer *more;	/* frames to send are left */
 	bool starved;			/* a frame found no receive buffer */
-	uint16_t head[NET_QUEUE];	/* buffers of the frame being received */
+	struct vq_head head[NET_QUEUE];	/* buffers of the frame being received */
 	uint32_t len[NET_QUEUE];	/* bytes written to each */
 	struct vq_chain first, rest;	/* of the frame being received */
 	struct vq_chain sent;
@@ -54,13 +54,14 @@ static bool net_put_header(struct virtio_net *vn)
 
 /*
  * Spread the frame over buffers, without publishing them. Returns how many;
- * 0: there are not enough, and the available index *seen said so; -1: it
- * cannot be done, drop the frame.
+ * 0: there are not enough, and they end at *seen; -1: it cannot be done, drop
+ * the frame.
  */
 static int net_spread(struct virtio_net *vn, const uint8_t *frame, size_t len,
-		      uint16_t *seen)
+		      struct vq_pos *seen)
 {
 	struct virtqueue *vq = &vn->vdev.vq[NET_RX];
+	struct vq_pos start = vq_pos(vq);
 	unsigned int i, max = 1;
 	size_t done = 0, skip, n;
 	struct vq_chain *c;
@@ -72,13 +73,13 @@ static int net_spread(struct virtio_net *vn, const uint8_t *frame, size_t len,
 		c = i ? &vn->rest : &vn->first;
 		ret = virtio_pop(&vn->vdev, NET_RX, c);
 		if (ret <= 0) {
-			*seen = vq->last_avail;
-			vq_unpop(vq, i);
+			*seen = vq_pos(vq);
+			vq_rewind(vq, start);
 			return ret;
 		}
 		skip = i ? 0 : NET_HDR;
 		if (!i && !net_put_header(vn)) {
-			vq_unpop(vq, 1);
+			vq_rewind(vq, start);
 			return -1;
 		}
 		n = iov_write(c->in, c->nin, skip, frame + done, len - done);
@@ -89,7 +90,7 @@ static int net_spread(struct virtio_net *vn, const uint8_t *frame, size_t len,
 			return i + 1;
 	}
 	/* 5.1.6.3.1: buffers this small take no frame of this size */
-	vq_unpop(vq, i);
+	vq_rewind(vq, start);
 	return -1;
 }
 
@@ -102,8 +103,8 @@ static void net_deliver(struct virtio_net *vn, uint16_t n)
 		  offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers),
 		  &n, sizeof(n));
 	for (i = 0; i < n; i++)
-		vq_stage(vq, i, vn->head[i], vn->len[i]);
-	vq_publish(vq, n);
+		vq_stage(vq, vn->head[i], vn->len[i]);
+	vq_publish(vq);
 	virtio_signal(&vn->vdev, NET_RX);
 }
 
@@ -112,7 +113,7 @@ static bool net_receive(void *owner, const void *frame, size_t len)
 {
 	struct virtio_net *vn = owner;
 	struct virtqueue *vq = &vn->vdev.vq[NET_RX];
-	uint16_t seen;
+	struct vq_pos seen;
 	int n;
 
 	/* no driver, no link: lost, as on a cable that is not plugged in */
@@ -167,7 +168,7 @@ static void net_transmit(struct virtio_net *vn)
 	bool more;
 
 	vq_refuse_notify(vq);
-	more = net_send_batch(vn) || vq_want_notify(vq, vq->last_avail);
+	more = net_send_batch(vn) || vq_want_notify(vq, vq_pos(vq));
 	virtio_signal(&vn->vdev, NET_TX);
 	if (more && virtio_running(&vn->vdev))
 		loop_timer_arm(vn->more, loop_now());

@@ -154,7 +154,9 @@ static void virtio_notify_all(void *owner)
 
 static uint64_t virtio_offered(const struct virtio_dev *vdev)
 {
-	return vdev->features | TRANSPORT_FEATURES;
+	uint64_t f = vdev->features | TRANSPORT_FEATURES;
+
+	return vdev->env->packed_rings ? f | 1ULL << VIRTIO_F_RING_PACKED : f;
 }
 
 void virtio_reset(struct virtio_dev *vdev)
@@ -177,16 +179,24 @@ void virtio_reset(struct virtio_dev *vdev)
 	pci_intx(&vdev->pci, false);
 }
 
+struct vq_features virtio_ring_features(uint64_t features)
+{
+	return (struct vq_features){
+		.event_idx = features >> VIRTIO_RING_F_EVENT_IDX & 1,
+		.indirect = features >> VIRTIO_RING_F_INDIRECT_DESC & 1,
+		.packed = features >> VIRTIO_F_RING_PACKED & 1,
+	};
+}
+
+/* features are fixed: queues that are enabled already learn what they are */
 static void virtio_set_ring_features(struct virtio_dev *vdev)
 {
 	unsigned int q;
 
-	for (q = 0; q < vdev->nqueues; q++) {
-		vdev->vq[q].event_idx =
-			virtio_has_feature(vdev, VIRTIO_RING_F_EVENT_IDX);
-		vdev->vq[q].indirect =
-			virtio_has_feature(vdev, VIRTIO_RING_F_INDIRECT_DESC);
-	}
+	for (q = 0; q < vdev->nqueues; q++)
+		if (!vq_set_features(&vdev->vq[q],
+				     virtio_ring_features(vdev->driver_features)))
+			virtio_queue_failed(vdev, q);
 }
 
 bool virtio_features_ok(const struct virtio_dev *vdev, uint64_t features)
@@ -213,16 +223,15 @@ static void virtio_set_status(struct virtio_dev *vdev, uint8_t value)
 	if (!((vdev->status | set) & VIRTIO_CONFIG_S_FEATURES_OK))
 		set &= ~VIRTIO_CONFIG_S_DRIVER_OK;
 	vdev->status |= set;
-	if (set & VIRTIO_CONFIG_S_DRIVER_OK) {
+	if (set & VIRTIO_CONFIG_S_FEATURES_OK)
 		virtio_set_ring_features(vdev);
-		/* 3.1.1: the driver may have filled queues before this */
+	/* 3.1.1: the driver may have filled queues before this */
+	if (set & VIRTIO_CONFIG_S_DRIVER_OK)
 		virtio_notify_all(vdev);
-	}
 }
 
 void virtio_resume(struct virtio_dev *vdev)
 {
-	virtio_set_ring_features(vdev);
 	pci_intx(&vdev->pci, vdev->isr && !pci_msix_enabled(&vdev->pci));
 	/* not now: guest memory may be loaded after the devices */
 	loop_timer_arm(vdev->kick, loop_now());

@@ -91,6 +91,7 @@ void virtio_config_changed(struct virtio_dev *vdev);
 extern const struct dev_ops virtio_dev_ops;
 /* would FEATURES_OK be granted */
 bool virtio_features_ok(const struct virtio_dev *vdev, uint64_t features);
+struct vq_features virtio_ring_features(uint64_t features);
 /* the transport's part of a reset, without PCI config */
 void virtio_reset(struct virtio_dev *vdev);
 /* after a load: interrupt line and queues as the new state says */

@@ -79,7 +79,7 @@ static void rng_notify(void *owner, unsigned int q)
 				       rng->period_start + RNG_PERIOD);
 			break;
 		}
-	} while (virtio_running(&rng->vdev) && vq_want_notify(vq, vq->last_avail));
+	} while (virtio_running(&rng->vdev) && vq_want_notify(vq, vq_pos(vq)));
 	virtio_signal(&rng->vdev, q);
 }
 

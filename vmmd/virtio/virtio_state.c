@@ -75,6 +75,13 @@ static bool vector_ok(const struct virtio_dev *vdev, uint16_t vector)
 	return vector < vdev->pci.msix_count || vector == VIRTIO_MSI_NO_VECTOR;
 }
 
+/* those that count: until FEATURES_OK any bits may be written */
+static struct vq_features ring_features(const struct virtio_state *st)
+{
+	return virtio_ring_features(st->status & VIRTIO_CONFIG_S_FEATURES_OK ?
+				    st->driver_features : 0);
+}
+
 static bool state_ok(const struct virtio_dev *vdev, const struct virtio_state *st)
 {
 	static const struct vq_state none;
@@ -93,7 +100,7 @@ static bool state_ok(const struct virtio_dev *vdev, const struct virtio_state *s
 		return false;
 	for (q = 0; q < vdev->nqueues; q++)
 		if (!vector_ok(vdev, st->vector[q]) ||
-		    !vq_state_ok(&vdev->vq[q], &st->vq[q]))
+		    !vq_state_ok(&vdev->vq[q], &st->vq[q], ring_features(st)))
 			return false;
 	for (; q < VIRTIO_QUEUES_MAX; q++)
 		if (st->vector[q] || memcmp(&st->vq[q], &none, sizeof(none)))
@@ -126,7 +133,7 @@ static int state_load(void *owner, const void *buf, size_t len)
 	vdev->generation = st.generation;
 	for (q = 0; q < vdev->nqueues; q++) {
 		vdev->vector[q] = st.vector[q];
-		vq_load(&vdev->vq[q], &st.vq[q]);
+		vq_load(&vdev->vq[q], &st.vq[q], ring_features(&st));
 	}
 	virtio_resume(vdev);
 	return 0;
