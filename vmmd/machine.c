@@ -47,6 +47,7 @@
 #define COM1_IRQ	4
 #define MAX_DEVS	32
 #define FIRST_PCI_SLOT	3
+#define QUEUES_DEFAULT	8U	/* at most, unless more are asked for */
 
 struct machine_dev {
 	const char *name;
@@ -434,6 +435,14 @@ static void make_mac(const struct vm_config *cfg, uint8_t mac[6])
 	mac[5] = h >> 16;
 }
 
+/* one for each CPU, so that none waits for another's lock in the guest */
+static unsigned int queues(const struct machine *m, unsigned int wanted)
+{
+	if (wanted)
+		return wanted;
+	return m->cfg->cpus < QUEUES_DEFAULT ? m->cfg->cpus : QUEUES_DEFAULT;
+}
+
 /* the disk comes first: its slot is in the firmware's boot order */
 static int make_virtio(struct machine *m)
 {
@@ -442,7 +451,8 @@ static int make_virtio(struct machine *m)
 
 	make_mac(m->cfg, mac);
 	if (m->disk)
-		err = virtio_blk_new(&m->env, m->pci, m->disk);
+		err = virtio_blk_new(&m->env, m->pci, m->disk,
+				     queues(m, m->cfg->disk_queues));
 	if (!err && m->net)
 		err = virtio_net_new(&m->env, m->pci, m->net, mac);
 	if (!err)

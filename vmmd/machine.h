@@ -27,6 +27,7 @@ struct vm_config {
 	const char *disk;
 	bool disk_read_only;
 	bool disk_direct;
+	unsigned int disk_queues;	/* 0: as many as fit the CPUs */
 	unsigned int cpus;
 	uint64_t memory;		/* bytes */
 	enum net_kind net;

@@ -36,6 +36,8 @@ const char options_run_help[] =
 "                        bytes (default 512M, at least 16M)\n"
 "  --read-only           the guest cannot write to DISK\n"
 "  --direct              bypass the host's page cache (O_DIRECT)\n"
+"  --disk-queues N       request queues of DISK, 1 to 16 (default: one for each\n"
+"                        CPU, up to 8)\n"
 "  --net user            network through this process, no privilege (default)\n"
 "  --net tap=NAME        network through the tap interface NAME\n"
 "  --net none            no network card\n"
@@ -108,6 +110,23 @@ static int parse_cpus(struct parse *p, const char *s)
 			   OPTIONS_CPUS_MAX, s);
 	p->opt->config.cpus = n;
 	return 0;
+}
+
+static int parse_queues(struct parse *p, const char *name, const char *s,
+			unsigned int *out)
+{
+	uint64_t n;
+
+	if (!number(s, strlen(s), 1, OPTIONS_QUEUES_MAX, &n))
+		return bad(p, "%s wants a number from 1 to %d, found '%s'",
+			   name, OPTIONS_QUEUES_MAX, s);
+	*out = n;
+	return 0;
+}
+
+static int parse_disk_queues(struct parse *p, const char *s)
+{
+	return parse_queues(p, "--disk-queues", s, &p->opt->config.disk_queues);
 }
 
 static int parse_memory(struct parse *p, const char *s)
@@ -311,6 +330,7 @@ static const struct {
 } valued[] = {
 	{ "cpus",	parse_cpus },
 	{ "memory",	parse_memory },
+	{ "disk-queues", parse_disk_queues },
 	{ "net",	parse_net },
 	{ "forward",	parse_forward },
 	{ "ring",	parse_ring },

@@ -14,6 +14,7 @@
 #define OPTIONS_MEMORY_MIN	(16ULL << 20)
 #define OPTIONS_MEMORY_MAX	(1ULL << 46)
 #define OPTIONS_CPUS_MAX	64
+#define OPTIONS_QUEUES_MAX	16
 #define OPTIONS_GRACE		30
 #define OPTIONS_GRACE_MAX	86400
 #define OPTIONS_FIRMWARE	"/usr/share/seabios/bios-256k.bin"

@@ -46,6 +46,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->console, CONSOLE_STDIO);
 	assert_false(c->disk_read_only);
 	assert_false(c->disk_direct);
+	assert_int_equal(c->disk_queues, 0);
 	assert_false(c->packed_rings);
 	assert_non_null(c->firmware);
 	assert_int_equal(opt.grace, 30);
@@ -61,7 +62,7 @@ static void test_everything(void **state)
 	assert_int_equal(parse("vmmd run --cpus 4 --memory=2G d --net user "
 			       "--forward tcp:2222:22 --forward udp:2222:53 "
 			       "--console socket=/tmp/s --firmware f --firmware-log l "
-			       "--name a.b-c_9 --ring packed "
+			       "--name a.b-c_9 --ring packed --disk-queues 3 "
 			       "--read-only --direct --grace 5 --on-crash exit"),
 			 OPTIONS_RUN);
 	assert_string_equal(c->disk, "d");
@@ -79,6 +80,7 @@ static void test_everything(void **state)
 	assert_string_equal(c->name, "a.b-c_9");
 	assert_true(c->disk_read_only);
 	assert_true(c->disk_direct);
+	assert_int_equal(c->disk_queues, 3);
 	assert_true(c->packed_rings);
 	assert_int_equal(opt.grace, 5);
 	assert_int_equal(opt.on_crash, ON_CRASH_EXIT);
@@ -152,6 +154,8 @@ static void test_refusals(void **state)
 		{ "vmmd run d --cpus -1", { "'-1'" } },
 		{ "vmmd run d --cpus ''", { "''" } },
 		{ "vmmd run d --cpus 18446744073709551617", { "--cpus" } },
+		{ "vmmd run d --disk-queues 0", { "1 to 16", "'0'" } },
+		{ "vmmd run d --disk-queues 17", { "--disk-queues", "'17'" } },
 		{ "vmmd run d --memory 512", { "16M", "bytes" } },
 		{ "vmmd run d --memory 15M", { "16M" } },
 		{ "vmmd run d --memory M", { "'M'" } },

@@ -78,6 +78,7 @@ static void finish(struct block *b, struct block_req *req, int result)
 	req->bounce = NULL;
 	b->in_flight--;
 	b->exclusive = false;
+	b->some_done = true;
 	req->done(req, result);
 }
 
@@ -461,7 +462,8 @@ void block_submit(struct block *b, struct block_req *req)
 	req->res = check(b, req);
 	block_list_add(&b->waiting, req);
 	block_pump(b);
-	engine_flush(b);
+	if (!b->plugged)
+		engine_flush(b);
 }
 
 void block_plug(struct block *b)
@@ -471,8 +473,24 @@ void block_plug(struct block *b)
 
 void block_unplug(struct block *b)
 {
+	if (b->plugged == 1) {
+		engine_flush(b);
+		/* still plugged: callbacks submit, and that goes out at once */
+		engine_collect(b);
+		engine_flush(b);
+	}
 	b->plugged--;
-	engine_flush(b);
+	if (b->plugged || !b->some_done)
+		return;
+	b->some_done = false;
+	if (b->batch)
+		b->batch(b->batch_owner);
+}
+
+void block_set_batch(struct block *b, void (*fn)(void *owner), void *owner)
+{
+	b->batch = fn;
+	b->batch_owner = owner;
 }
 
 void block_drain(struct block *b)

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
  * A disk's bytes: a raw file or a block device, driven through io_uring.
- * Knows nothing of virtio. Completions come as callbacks in the loop's thread
- * with the machine lock held.
+ * Knows nothing of virtio. Completions come as callbacks with the machine lock
+ * held: in the loop's thread, and in that of block_unplug for what the host had
+ * at hand.
  */
 #ifndef VMMD_BLOCK_H
 #define VMMD_BLOCK_H
@@ -70,9 +71,17 @@ bool block_can_discard(const struct block *b);
 unsigned int block_align(const struct block *b);
 /* never calls done from inside */
 void block_submit(struct block *b, struct block_req *req);
-/* requests between the two reach the host in one system call */
+/*
+ * Requests between the two reach the host in one system call. Those that it
+ * carried out within that (its page cache had the data) are done on return.
+ */
 void block_plug(struct block *b);
 void block_unplug(struct block *b);
+/*
+ * fn is called after one or more requests were done, when no other is at hand:
+ * the place to tell of all of them at once.
+ */
+void block_set_batch(struct block *b, void (*fn)(void *owner), void *owner);
 void block_drain(struct block *b);	/* until nothing is in flight */
 
 #endif

@@ -44,6 +44,9 @@ struct block {
 	unsigned int nstalled;		/* have waited for it, and are not done */
 	unsigned int draining;		/* nothing may wait for room */
 	struct loop_timer *room;	/* stalled requests are tried again */
+	void (*batch)(void *owner);	/* some are done; NULL: nobody asks */
+	void *batch_owner;
+	bool some_done;			/* since batch was called */
 
 	/* engine.c */
 	struct loop *loop;
@@ -52,7 +55,7 @@ struct block {
 	struct loop_fd *ring_fd;
 	struct loop_timer *timer;	/* sync: results wait; uring: retry */
 	struct block_list results;	/* steps done, result in res */
-	unsigned int plugged;
+	unsigned int plugged;		/* holds of engine_flush */
 	bool unsubmitted;
 };
 
@@ -87,6 +90,8 @@ void engine_issue(struct block *b, struct block_req *req,
 /* as if a step had been done with this result */
 void engine_post(struct block *b, struct block_req *req, int res);
 void engine_flush(struct block *b);	/* issued steps go to the host */
+/* finish what the host has done, and start what waited for that */
+void engine_collect(struct block *b);
 void engine_wait(struct block *b);	/* for at least one step, and finish it */
 
 /* engine.c tells block.c: bytes moved, 0, or -errno */

@@ -2,8 +2,8 @@
 /*
  * Carries steps out: through io_uring, whose ring descriptor the loop polls;
  * or, on a host that forbids io_uring, one by one in the caller's thread.
- * Either way the result is delivered from the loop, never from inside a
- * submit.
+ * Either way no result is delivered from inside a submit, but from the loop; or,
+ * where the host had it at hand, from who let go of the plug.
  *
  * io_uring ties a request to the thread that submitted it, and cancels it when
  * that thread (a vCPU) ends: block.c starts such a step again.
@@ -132,14 +132,19 @@ static void engine_reap(struct block *b)
 		block_step_done(b, req, req->res);
 }
 
-static void engine_work(struct block *b)
+void engine_collect(struct block *b)
 {
-	/* whatever the callbacks submit goes out in one call */
-	block_plug(b);
 	if (b->uring)
 		uring_reap(b);
 	engine_reap(b);
 	block_pump(b);
+}
+
+static void engine_work(struct block *b)
+{
+	/* whatever the callbacks submit goes out in one call */
+	block_plug(b);
+	engine_collect(b);
 	block_unplug(b);
 }
 
@@ -169,7 +174,7 @@ void engine_issue(struct block *b, struct block_req *req,
 
 void engine_flush(struct block *b)
 {
-	if (b->unsubmitted && !b->plugged)
+	if (b->unsubmitted)
 		uring_submit(b);
 }
 

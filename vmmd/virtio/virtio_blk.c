@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * virtio block device (virtio 1.2, 5.2). A request is parsed and handed to
- * block.h in the thread of the vCPU that rang; it is answered in the loop's.
- * A failed request is an I/O error to the guest and a line on stderr.
+ * block.h in the thread that sees the notification; it is answered there if the
+ * host had it at hand, else in the loop's. A failed request is an I/O error to
+ * the guest and a line on stderr.
+ *
+ * Queues differ in who rings and who is interrupted only: all are served by the
+ * one ring of block.h, and a batch of answers is one interrupt for each.
  */
 #include <errno.h>
 #include <linux/virtio_blk.h>
@@ -29,6 +33,7 @@ struct virtio_blk;
 struct blk_request {
 	struct block_req io;
 	struct virtio_blk *blk;
+	unsigned int q;			/* it came from this queue */
 	uint32_t type;
 	uint32_t written;		/* what the used ring says, bytes */
 	uint8_t *status;		/* in guest memory */
@@ -40,26 +45,47 @@ struct virtio_blk {
 	struct virtio_dev vdev;
 	struct block *block;
 	struct virtio_blk_config config;
-	struct loop_timer *more;	/* the queue held more than one batch */
+	struct loop_timer *more;
+	uint32_t more_queues;		/* held more than one batch; a bit each */
+	uint32_t answered;		/* have answers not signalled; a bit each */
 	struct blk_request *free;
-	struct blk_request request[BLK_QUEUE];
+	/* as many as can be in flight; memory is touched as they are needed */
+	struct blk_request *request;
+	unsigned int nused;
 };
 
 /* ---- answers -------------------------------------------------------------- */
+
+static void blk_put(struct blk_request *r)
+{
+	r->next = r->blk->free;
+	r->blk->free = r;
+}
 
 static void blk_release(struct blk_request *r)
 {
 	struct virtio_blk *blk = r->blk;
 
-	vq_push(&blk->vdev.vq[0], r->chain.head, r->written);
-	r->next = blk->free;
-	blk->free = r;
+	vq_push(&blk->vdev.vq[r->q], r->chain.head, r->written);
+	blk->answered |= 1U << r->q;
+	blk_put(r);
 }
 
 static void blk_answer(struct blk_request *r, uint8_t status)
 {
 	*r->status = status;
 	blk_release(r);
+}
+
+/* after a batch: one interrupt for each queue, if the driver wants it */
+static void blk_signal(void *owner)
+{
+	struct virtio_blk *blk = owner;
+	uint32_t queues = blk->answered;
+
+	blk->answered = 0;
+	for (; queues; queues &= queues - 1)
+		virtio_signal(&blk->vdev, __builtin_ctz(queues));
 }
 
 static const char *blk_name(const struct blk_request *r)
@@ -108,7 +134,6 @@ static void blk_done(struct block_req *io, int result)
 		status = VIRTIO_BLK_S_IOERR;
 	}
 	blk_answer(r, status);
-	virtio_signal(&blk->vdev, 0);
 }
 
 /* ---- requests ------------------------------------------------------------- */
@@ -239,17 +264,35 @@ static void blk_handle(struct blk_request *r)
 	}
 }
 
+/* never runs out: a queue has BLK_QUEUE entries */
+static struct blk_request *blk_get(struct virtio_blk *blk)
+{
+	struct blk_request *r = blk->free;
+
+	if (r) {
+		blk->free = r->next;
+		return r;
+	}
+	r = &blk->request[blk->nused++];
+	r->blk = blk;
+	r->io.done = blk_done;
+	r->io.owner = r;
+	return r;
+}
+
 /* one batch is a queue's worth: a guest that refills it cannot keep us here */
-static bool blk_batch(struct virtio_blk *blk)
+static bool blk_batch(struct virtio_blk *blk, unsigned int q)
 {
 	struct blk_request *r;
 	unsigned int n;
 
 	for (n = 0; n < BLK_QUEUE; n++) {
-		r = blk->free;
-		if (!r || virtio_pop(&blk->vdev, 0, &r->chain) <= 0)
+		r = blk_get(blk);
+		if (virtio_pop(&blk->vdev, q, &r->chain) <= 0) {
+			blk_put(r);
 			return false;
-		blk->free = r->next;
+		}
+		r->q = q;
 		blk_handle(r);
 	}
 	return true;
@@ -263,17 +306,24 @@ static void blk_notify(void *owner, unsigned int q)
 
 	vq_refuse_notify(vq);
 	block_plug(blk->block);
-	more = blk_batch(blk) || vq_want_notify(vq, vq_pos(vq));
+	more = blk_batch(blk, q) || vq_want_notify(vq, vq_pos(vq));
 	block_unplug(blk->block);
-	/* some may have been answered at once */
-	virtio_signal(&blk->vdev, q);
-	if (more && virtio_running(&blk->vdev))
-		loop_timer_arm(blk->more, loop_now());
+	/* those that never reached the block */
+	blk_signal(blk);
+	if (!more || !virtio_running(&blk->vdev))
+		return;
+	blk->more_queues |= 1U << q;
+	loop_timer_arm(blk->more, loop_now());
 }
 
 static void blk_more(void *owner)
 {
-	blk_notify(owner, 0);
+	struct virtio_blk *blk = owner;
+	uint32_t queues = blk->more_queues;
+
+	blk->more_queues = 0;
+	for (; queues; queues &= queues - 1)
+		blk_notify(blk, __builtin_ctz(queues));
 }
 
 static void blk_quiesce(void *owner)
@@ -281,6 +331,7 @@ static void blk_quiesce(void *owner)
 	struct virtio_blk *blk = owner;
 
 	block_drain(blk->block);
+	blk->more_queues = 0;
 	loop_timer_cancel(blk->more);
 }
 
@@ -288,7 +339,9 @@ static void blk_free(void *owner)
 {
 	struct virtio_blk *blk = owner;
 
+	block_set_batch(blk->block, NULL, NULL);
 	loop_timer_free(blk->more);
+	free(blk->request);
 	free(blk);
 }
 
@@ -300,12 +353,14 @@ static const struct virtio_ops blk_ops = {
 
 /* ---- making one ----------------------------------------------------------- */
 
-static uint64_t blk_features(const struct block *block)
+static uint64_t blk_features(const struct block *block, unsigned int queues)
 {
 	uint64_t f = 1ULL << VIRTIO_BLK_F_SIZE_MAX | 1ULL << VIRTIO_BLK_F_SEG_MAX |
 		1ULL << VIRTIO_BLK_F_BLK_SIZE | 1ULL << VIRTIO_BLK_F_TOPOLOGY |
 		1ULL << VIRTIO_BLK_F_FLUSH;
 
+	if (queues > 1)
+		f |= 1ULL << VIRTIO_BLK_F_MQ;
 	if (block_read_only(block))
 		return f | 1ULL << VIRTIO_BLK_F_RO;
 	f |= 1ULL << VIRTIO_BLK_F_WRITE_ZEROES;
@@ -314,7 +369,7 @@ static uint64_t blk_features(const struct block *block)
 	return f;
 }
 
-static void blk_fill_config(struct virtio_blk *blk)
+static void blk_fill_config(struct virtio_blk *blk, unsigned int queues)
 {
 	struct virtio_blk_config *c = &blk->config;
 	unsigned int physical = block_align(blk->block);
@@ -328,6 +383,7 @@ static void blk_fill_config(struct virtio_blk *blk)
 		physical = 4096;
 	c->physical_block_exp = __builtin_ctz(physical / BLK_SECTOR);
 	c->min_io_size = physical / BLK_SECTOR;
+	c->num_queues = queues;
 	c->max_discard_sectors = BLK_RANGE_MAX;
 	c->max_discard_seg = 1;
 	c->discard_sector_alignment = physical / BLK_SECTOR;
@@ -337,37 +393,32 @@ static void blk_fill_config(struct virtio_blk *blk)
 }
 
 int virtio_blk_new(struct dev_env *env, struct pci_bus *bus,
-		   struct block *block)
+		   struct block *block, unsigned int queues)
 {
 	struct virtio_blk *blk = calloc(1, sizeof(*blk));
-	unsigned int i;
 
 	if (!blk)
 		return -ENOMEM;
+	/* and one to try the next chain with */
+	blk->request = calloc(queues * BLK_QUEUE + 1, sizeof(*blk->request));
 	blk->more = loop_timer_new(env->loop, blk_more, blk);
-	if (!blk->more) {
+	if (!blk->request || !blk->more) {
+		loop_timer_free(blk->more);
+		free(blk->request);
 		free(blk);
 		return -ENOMEM;
 	}
 	blk->block = block;
-	for (i = 0; i < BLK_QUEUE; i++) {
-		struct blk_request *r = &blk->request[i];
-
-		r->blk = blk;
-		r->io.done = blk_done;
-		r->io.owner = r;
-		r->next = i + 1 < BLK_QUEUE ? r + 1 : NULL;
-	}
-	blk->free = &blk->request[0];
-	blk_fill_config(blk);
+	block_set_batch(block, blk_signal, blk);
+	blk_fill_config(blk, queues);
 	blk->vdev = (struct virtio_dev){
 		.name = "virtio-blk",
 		.id = VIRTIO_ID_BLOCK,
 		.class_code = 0x010000,		/* SCSI storage controller */
-		.features = blk_features(block),
+		.features = blk_features(block, queues),
 		.config = &blk->config,
 		.config_len = sizeof(blk->config),
-		.nqueues = 1,
+		.nqueues = queues,
 		.queue_size = BLK_QUEUE,
 		.ops = &blk_ops,
 		.owner = blk,

@@ -9,8 +9,10 @@ struct block;
 struct dev_env;
 struct pci_bus;
 
+#define VIRTIO_BLK_QUEUES_MAX	16
+
 /* 0 or -errno; the block stays the caller's, who closes it after dev_ops.free */
 int virtio_blk_new(struct dev_env *env, struct pci_bus *bus,
-		   struct block *block);
+		   struct block *block, unsigned int queues);
 
 #endif

@@ -159,6 +159,12 @@ static uint64_t virtio_offered(const struct virtio_dev *vdev)
 	return vdev->env->packed_rings ? f | 1ULL << VIRTIO_F_RING_PACKED : f;
 }
 
+static void virtio_configure(struct virtio_dev *vdev)
+{
+	if (vdev->ops->configure)
+		vdev->ops->configure(vdev->owner);
+}
+
 void virtio_reset(struct virtio_dev *vdev)
 {
 	unsigned int q;
@@ -176,7 +182,9 @@ void virtio_reset(struct virtio_dev *vdev)
 	vdev->queue_select = 0;
 	vdev->status = 0;
 	vdev->isr = 0;
+	vdev->device_state = 0;
 	pci_intx(&vdev->pci, false);
+	virtio_configure(vdev);
 }
 
 struct vq_features virtio_ring_features(uint64_t features)
@@ -225,13 +233,16 @@ static void virtio_set_status(struct virtio_dev *vdev, uint8_t value)
 	vdev->status |= set;
 	if (set & VIRTIO_CONFIG_S_FEATURES_OK)
 		virtio_set_ring_features(vdev);
-	/* 3.1.1: the driver may have filled queues before this */
-	if (set & VIRTIO_CONFIG_S_DRIVER_OK)
+	if (set & VIRTIO_CONFIG_S_DRIVER_OK) {
+		virtio_configure(vdev);
+		/* 3.1.1: the driver may have filled queues before this */
 		virtio_notify_all(vdev);
+	}
 }
 
 void virtio_resume(struct virtio_dev *vdev)
 {
+	virtio_configure(vdev);
 	pci_intx(&vdev->pci, vdev->isr && !pci_msix_enabled(&vdev->pci));
 	/* not now: guest memory may be loaded after the devices */
 	loop_timer_arm(vdev->kick, loop_now());

@@ -16,7 +16,7 @@
 #include "pci/pci.h"
 #include "virtio/virtqueue.h"
 
-#define VIRTIO_QUEUES_MAX	4
+#define VIRTIO_QUEUES_MAX	33	/* 16 pairs and a control queue */
 
 struct virtio_dev;
 
@@ -32,6 +32,11 @@ struct virtio_ops {
 	 * and no completion will come. Before a reset and before a save.
 	 */
 	void (*quiesce)(void *owner);
+	/*
+	 * Features and device_state are as the driver wants them: at DRIVER_OK,
+	 * after a load, and when a reset has cleared them. NULL: no need.
+	 */
+	void (*configure)(void *owner);
 	void (*free)(void *owner);
 };
 
@@ -45,8 +50,12 @@ struct virtio_dev {
 	uint32_t config_len;
 	unsigned int nqueues;
 	uint16_t queue_size;
+	uint32_t device_state_max;	/* of device_state */
 	const struct virtio_ops *ops;
 	void *owner;
+
+	/* the device's one word of state: 0 after a reset, kept by snapshots */
+	uint32_t device_state;
 
 	/* the transport's */
 	struct dev_env *env;
