@@ -379,14 +379,27 @@ static int open_firmware_log(struct machine *m, char *err, size_t errlen)
 	return 0;
 }
 
+/* one for each CPU, so that none waits for another's lock in the guest */
+static unsigned int queues(const struct machine *m, unsigned int wanted)
+{
+	if (wanted)
+		return wanted;
+	return m->cfg->cpus < QUEUES_DEFAULT ? m->cfg->cpus : QUEUES_DEFAULT;
+}
+
 static int open_net(struct machine *m, char *err, size_t errlen)
 {
 	const struct vm_config *cfg = m->cfg;
+	const struct net_tap_opts tap = {
+		.ifname = cfg->tap,
+		.pairs = queues(m, cfg->net_queues),
+		.or_less = !cfg->net_queues,
+	};
 
 	if (cfg->net == NET_NONE)
 		return 0;
 	if (cfg->net == NET_TAP)
-		m->net = net_tap_new(m->env.loop, cfg->tap, err, errlen);
+		m->net = net_tap_new(m->env.loop, &tap, err, errlen);
 	else
 		m->net = net_user_new(m->env.loop, cfg->forward, cfg->nforward,
 				      err, errlen);
@@ -433,14 +446,6 @@ static void make_mac(const struct vm_config *cfg, uint8_t mac[6])
 	mac[3] = h;
 	mac[4] = h >> 8;
 	mac[5] = h >> 16;
-}
-
-/* one for each CPU, so that none waits for another's lock in the guest */
-static unsigned int queues(const struct machine *m, unsigned int wanted)
-{
-	if (wanted)
-		return wanted;
-	return m->cfg->cpus < QUEUES_DEFAULT ? m->cfg->cpus : QUEUES_DEFAULT;
 }
 
 /* the disk comes first: its slot is in the firmware's boot order */

@@ -32,6 +32,7 @@ struct vm_config {
 	uint64_t memory;		/* bytes */
 	enum net_kind net;
 	const char *tap;
+	unsigned int net_queues;	/* pairs; 0: as many as fit the CPUs */
 	struct net_forward forward[16];
 	unsigned int nforward;
 	bool packed_rings;		/* virtio devices offer them */

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
+#include <assert.h>
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
@@ -10,10 +11,16 @@
 #include <net/if.h>
 
 #include "options.h"
+#include "virtio/virtio_blk.h"
+#include "virtio/virtio_net.h"
 
 #define NAME_MAX_LEN	64
 #define MAX_FORWARDS	(sizeof(((struct vm_config *)0)->forward) / \
 			 sizeof(((struct vm_config *)0)->forward[0]))
+
+static_assert(OPTIONS_QUEUES_MAX == VIRTIO_BLK_QUEUES_MAX &&
+	      OPTIONS_QUEUES_MAX == VIRTIO_NET_PAIRS_MAX,
+	      "one limit for both, as --help says");
 
 const char options_help[] =
 "usage: vmmd run DISK [OPTION]...   run a virtual machine from a disk image\n"
@@ -41,6 +48,9 @@ const char options_run_help[] =
 "  --net user            network through this process, no privilege (default)\n"
 "  --net tap=NAME        network through the tap interface NAME\n"
 "  --net none            no network card\n"
+"  --net-queues N        pairs of queues with --net tap=NAME, 1 to 16, which NAME\n"
+"                        must have been made for (default: one for each CPU, up\n"
+"                        to 8, or a single one)\n"
 "  --forward PROTO:HOST:GUEST\n"
 "                        with --net user: connections to port HOST of 127.0.0.1\n"
 "                        go to port GUEST of the guest; PROTO is tcp or udp; may\n"
@@ -127,6 +137,11 @@ static int parse_queues(struct parse *p, const char *name, const char *s,
 static int parse_disk_queues(struct parse *p, const char *s)
 {
 	return parse_queues(p, "--disk-queues", s, &p->opt->config.disk_queues);
+}
+
+static int parse_net_queues(struct parse *p, const char *s)
+{
+	return parse_queues(p, "--net-queues", s, &p->opt->config.net_queues);
 }
 
 static int parse_memory(struct parse *p, const char *s)
@@ -332,6 +347,7 @@ static const struct {
 	{ "memory",	parse_memory },
 	{ "disk-queues", parse_disk_queues },
 	{ "net",	parse_net },
+	{ "net-queues",	parse_net_queues },
 	{ "forward",	parse_forward },
 	{ "ring",	parse_ring },
 	{ "console",	parse_console },
@@ -382,6 +398,9 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 		return bad(p, "run wants a DISK, found an empty name");
 	if (c->nforward && c->net != NET_USER)
 		return bad(p, "--forward wants --net user, found another --net: leave one of the two out");
+	if (c->net_queues > 1 && c->net != NET_TAP)
+		return bad(p, "--net-queues %u wants --net tap=NAME, found another --net: leave one of the two out",
+			   c->net_queues);
 	if (c->kernel && c->firmware)
 		return bad(p, "--kernel starts without firmware, found --firmware too: leave one of the two out");
 	if (!c->kernel && (c->initrd || c->append))

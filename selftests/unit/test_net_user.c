@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * User networking through net.h: a guest of a few frames asks for its address,
- * connects to the host, and is connected to. Tap: how it refuses.
+ * connects to the host, and is connected to.
  */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
@@ -11,23 +11,16 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
-#include <fcntl.h>
-#include <linux/if_packet.h>
-#include <linux/if_tun.h>
 #include <net/ethernet.h>
-#include <net/if.h>
 #include <netinet/ip.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "loop.h"
@@ -59,7 +52,8 @@ struct fixture {
 
 static const uint8_t mac[6] = { 0x52, 0x54, 0x00, 0x12, 0x34, 0x56 };
 
-static bool on_receive(void *owner, const void *data, size_t len)
+static bool on_receive(void *owner, unsigned int pair, const void *data,
+		       size_t len)
 {
 	struct fixture *f = owner;
 
@@ -114,7 +108,7 @@ static void send_frame(struct fixture *f, const void *data, size_t len)
 	};
 
 	pthread_mutex_lock(&f->lock);
-	f->net->ops->send(f->net, iov, 2, len);
+	f->net->ops->send(f->net, 0, iov, 2, len);
 	pthread_mutex_unlock(&f->lock);
 }
 
@@ -541,7 +535,7 @@ static void test_backlog(void **state)
 	usleep(100000);
 	pthread_mutex_lock(&f->lock);
 	f->full = false;
-	f->net->ops->resume(f->net);
+	f->net->ops->resume(f->net, 0);
 	pthread_mutex_unlock(&f->lock);
 	while (got < 20000) {
 		struct frame *fr = await_tcp(f, &t);
@@ -598,153 +592,6 @@ static void test_random_frames(void **state)
 	stop(f);
 }
 
-static void test_tap_refusals(void **state)
-{
-	static const struct {
-		const char *name, *want;
-	} bad[] = {
-		{ "nosuchtap0", "no such interface" },
-		{ "", "no such interface" },
-		{ "a-name-that-is-much-too-long", "no such interface" },
-		{ "../../etc", "no such interface" },
-		{ "lo", "tap device lo: " },
-	};
-	pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-	struct loop *loop = loop_new(&lock);
-	char err[256];
-	size_t i;
-
-	(void)state;
-	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
-		assert_null(net_tap_new(loop, bad[i].name, err, sizeof(err)));
-		if (!strstr(err, bad[i].want) || strchr(err, '\n'))
-			fail_msg("%s", err);
-	}
-	loop_free(loop);
-}
-
-/* ---- tap, in a network namespace of its own; 77: not possible here -------- */
-
-static int tap_make(const char *name)
-{
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
-	int fd = open("/dev/net/tun", O_RDWR), ret;
-
-	strcpy(ifr.ifr_name, name);
-	ret = fd < 0 || ioctl(fd, TUNSETIFF, &ifr) < 0 ||
-	      ioctl(fd, TUNSETPERSIST, 1) < 0;
-	if (fd >= 0)
-		close(fd);
-	return ret;
-}
-
-/* a raw socket that sees what passes the interface, which is brought up */
-static int tap_socket(const char *name)
-{
-	struct ifreq ifr = { 0 };
-	struct sockaddr_ll ll = { .sll_family = AF_PACKET };
-	struct timeval tv = { .tv_sec = 2 };
-	int fd = socket(AF_PACKET, SOCK_RAW, htons(ETH_P_ALL));
-
-	strcpy(ifr.ifr_name, name);
-	if (fd < 0 || ioctl(fd, SIOCGIFFLAGS, &ifr) < 0)
-		return -1;
-	ifr.ifr_flags |= IFF_UP;
-	ll.sll_ifindex = if_nametoindex(name);
-	ll.sll_protocol = htons(ETH_P_ALL);
-	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv));
-	if (ioctl(fd, SIOCSIFFLAGS, &ifr) < 0 ||
-	    bind(fd, (void *)&ll, sizeof(ll)) < 0)
-		return -1;
-	return fd;
-}
-
-static bool is_ours(const struct frame *fr)
-{
-	return fr->len == 60 && fr->data[12] == 0x88 && fr->data[13] == 0xb5;
-}
-
-static unsigned int count_ours(struct fixture *f)
-{
-	unsigned int i, n = 0;
-
-	pthread_mutex_lock(&f->lock);
-	for (i = 0; i < f->count; i++)
-		n += is_ours(&f->frame[i]);
-	pthread_mutex_unlock(&f->lock);
-	return n;
-}
-
-static int tap_child(void)
-{
-	struct fixture *f = calloc(1, sizeof(*f));
-	uint8_t frame[60] = { 255, 255, 255, 255, 255, 255,
-			      0x52, 0x54, 0, 1, 2, 3, 0x88, 0xb5, 'x' };
-	struct frame got;
-	struct net *other;
-	unsigned int i;
-	int fd;
-
-	if (unshare(CLONE_NEWNET) < 0 || tap_make("tap0"))
-		return 77;
-	fd = tap_socket("tap0");
-	f->frame = calloc(FRAMES, sizeof(*f->frame));
-	pthread_mutex_init(&f->lock, NULL);
-	f->loop = loop_new(&f->lock);
-	f->net = net_tap_new(f->loop, "tap0", f->err, sizeof(f->err));
-	if (fd < 0 || !f->net)
-		return 1;
-	other = net_tap_new(f->loop, "tap0", f->err, sizeof(f->err));
-	if (other || !strstr(f->err, "another program has it open"))
-		return 2;
-	f->net->receive = on_receive;
-	f->net->owner = f;
-	f->full = true;
-	pthread_create(&f->thread, NULL, run, f);
-	send_frame(f, frame, sizeof(frame));
-	do
-		got.len = recv(fd, got.data, sizeof(got.data), 0);
-	while (got.len != (size_t)-1 && !is_ours(&got));
-	if (got.len == (size_t)-1)
-		return 3;
-	/*
-	 * The other way, to a guest without room at first. Opening the device
-	 * gave it a carrier, which Linux notices a little later: send often.
-	 */
-	for (i = 0; i < 100 && !count_ours(f); i++) {
-		if (send(fd, frame, sizeof(frame), 0) != sizeof(frame))
-			return 4;
-		usleep(20000);
-		pthread_mutex_lock(&f->lock);
-		f->full = i < 3;
-		if (i == 3)
-			f->net->ops->resume(f->net);
-		pthread_mutex_unlock(&f->lock);
-	}
-	if (i <= 3 || i == 100)
-		return 5;
-	stop(f);
-	close(fd);
-	return 0;
-}
-
-static void test_tap(void **state)
-{
-	int status;
-	pid_t pid;
-
-	(void)state;
-	fflush(NULL);
-	pid = fork();
-	if (!pid)
-		_exit(tap_child());
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -755,8 +602,6 @@ int main(void)
 		cmocka_unit_test(test_port_bound),
 		cmocka_unit_test(test_backlog),
 		cmocka_unit_test(test_random_frames),
-		cmocka_unit_test(test_tap_refusals),
-		cmocka_unit_test(test_tap),
 	};
 
 	return cmocka_run_group_tests_name("net_user", tests, NULL, NULL);

@@ -47,6 +47,7 @@ static void test_defaults(void **state)
 	assert_false(c->disk_read_only);
 	assert_false(c->disk_direct);
 	assert_int_equal(c->disk_queues, 0);
+	assert_int_equal(c->net_queues, 0);
 	assert_false(c->packed_rings);
 	assert_non_null(c->firmware);
 	assert_int_equal(opt.grace, 30);
@@ -85,9 +86,11 @@ static void test_everything(void **state)
 	assert_int_equal(opt.grace, 5);
 	assert_int_equal(opt.on_crash, ON_CRASH_EXIT);
 
-	assert_int_equal(parse("vmmd run d --net tap=tap0 --console file=log"),
+	assert_int_equal(parse("vmmd run d --net tap=tap0 --net-queues 16 "
+			       "--console file=log"),
 			 OPTIONS_RUN);
 	assert_int_equal(c->net, NET_TAP);
+	assert_int_equal(c->net_queues, 16);
 	assert_string_equal(c->tap, "tap0");
 	assert_int_equal(c->console, CONSOLE_FILE);
 	assert_int_equal(parse("vmmd run --net none -- -disk-"), OPTIONS_RUN);
@@ -156,6 +159,9 @@ static void test_refusals(void **state)
 		{ "vmmd run d --cpus 18446744073709551617", { "--cpus" } },
 		{ "vmmd run d --disk-queues 0", { "1 to 16", "'0'" } },
 		{ "vmmd run d --disk-queues 17", { "--disk-queues", "'17'" } },
+		{ "vmmd run d --net tap=t --net-queues 0", { "1 to 16", "'0'" } },
+		{ "vmmd run d --net tap=t --net-queues x", { "--net-queues" } },
+		{ "vmmd run d --net-queues 2", { "tap=NAME", "2" } },
 		{ "vmmd run d --memory 512", { "16M", "bytes" } },
 		{ "vmmd run d --memory 15M", { "16M" } },
 		{ "vmmd run d --memory M", { "'M'" } },

@@ -1,11 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * A tap device that exists already: its owner made it, put it on a bridge and
- * brought it up. Frames go in and out as they are, without offload headers.
+ * brought it up. Frames go in and out with a header that leaves checksums and
+ * segmentation to the guest or to the host's kernel, as the guest can.
+ *
+ * A pair of queues is a descriptor of its own (IFF_MULTI_QUEUE); those that the
+ * guest does not use are detached, or the kernel would send frames there.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_tun.h>
+#include <linux/virtio_net.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,85 +22,166 @@
 #include "loop.h"
 #include "net/net.h"
 
-#define TAP_FRAME_MAX	65550
+#define TAP_HEADER	((int)sizeof(struct virtio_net_hdr_mrg_rxbuf))
+#define TAP_FRAME_MAX	(TAP_HEADER + 65550)
 #define TAP_BATCH	64		/* frames under one hold of the lock */
 
-struct tap_net {
-	struct net net;
+struct tap_queue {
+	struct tap_net *tap;
+	unsigned int pair;
 	int fd;
 	struct loop_fd *loop_fd;
+	bool attached;
 	size_t kept;			/* bytes of a frame the guest had no room for */
 	uint8_t frame[TAP_FRAME_MAX];
 };
 
-static bool tap_deliver(struct tap_net *tap, size_t len)
+struct tap_net {
+	struct net net;
+	unsigned int offloads;		/* TUN_F_*, as the kernel was told */
+	struct tap_queue q[];		/* net.pairs of them */
+};
+
+/* ---- frames --------------------------------------------------------------- */
+
+static bool tap_deliver(struct tap_queue *tq, size_t len)
 {
-	if (!tap->net.receive ||
-	    tap->net.receive(tap->net.owner, tap->frame, len)) {
-		tap->kept = 0;
+	struct net *net = &tq->tap->net;
+
+	if (!net->receive || net->receive(net->owner, tq->pair, tq->frame, len)) {
+		tq->kept = 0;
 		return true;
 	}
 	/* the device's own queue keeps the rest, and drops when it is full */
-	tap->kept = len;
-	loop_fd_set(tap->loop_fd, 0);
+	tq->kept = len;
+	loop_fd_set(tq->loop_fd, 0);
 	return false;
 }
 
 static void tap_ready(void *owner, uint32_t events)
 {
-	struct tap_net *tap = owner;
+	struct tap_queue *tq = owner;
 	ssize_t len;
 	int n;
 
 	(void)events;
-	for (n = 0; n < TAP_BATCH && !tap->kept; n++) {
-		len = read(tap->fd, tap->frame, sizeof(tap->frame));
+	for (n = 0; n < TAP_BATCH && !tq->kept; n++) {
+		len = read(tq->fd, tq->frame, sizeof(tq->frame));
 		/* the device was deleted: epoll would spin */
 		if (len < 0 && errno == EBADFD)
-			loop_fd_set(tap->loop_fd, 0);
+			loop_fd_set(tq->loop_fd, 0);
 		if (len <= 0)
 			break;
-		tap_deliver(tap, len);
+		tap_deliver(tq, len);
 	}
 }
 
-static void tap_resume(struct net *net)
+static void tap_resume(struct net *net, unsigned int pair)
 {
-	struct tap_net *tap = (struct tap_net *)net;
+	struct tap_queue *tq = &((struct tap_net *)net)->q[pair];
 
-	if (tap->kept && !tap_deliver(tap, tap->kept))
+	if (!tq->attached || (tq->kept && !tap_deliver(tq, tq->kept)))
 		return;
-	loop_fd_set(tap->loop_fd, EPOLLIN);
+	loop_fd_set(tq->loop_fd, EPOLLIN);
 }
 
-static void tap_send(struct net *net, const struct iovec *iov, unsigned int n,
-		     size_t len)
+static void tap_send(struct net *net, unsigned int pair,
+		     const struct iovec *iov, unsigned int n, size_t len)
 {
-	struct tap_net *tap = (struct tap_net *)net;
+	struct tap_queue *tq = &((struct tap_net *)net)->q[pair];
 
 	(void)len;
 	/* a full or closed device drops frames, as a wire does */
-	if (writev(tap->fd, iov, n) < 0)
+	if (writev(tq->fd, iov, n) < 0)
 		return;
+}
+
+/* ---- queues --------------------------------------------------------------- */
+
+static int tap_attach(struct tap_queue *tq, bool on)
+{
+	struct ifreq ifr = {
+		.ifr_flags = on ? IFF_ATTACH_QUEUE : IFF_DETACH_QUEUE,
+	};
+
+	if (tq->attached == on)
+		return 0;
+	/* a descriptor without a queue is always "ready" */
+	if (!on)
+		loop_fd_set(tq->loop_fd, 0);
+	if (ioctl(tq->fd, TUNSETQUEUE, &ifr) < 0) {
+		if (!on)
+			loop_fd_set(tq->loop_fd, EPOLLIN);
+		return -errno;
+	}
+	tq->attached = on;
+	tq->kept = 0;
+	if (on)
+		loop_fd_set(tq->loop_fd, EPOLLIN);
+	return 0;
+}
+
+static int tap_attach_first(struct tap_net *tap, unsigned int pairs)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 1; i < tap->net.pairs && !ret; i++)
+		ret = tap_attach(&tap->q[i], i < pairs);
+	return ret;
+}
+
+static unsigned int tap_attached(const struct tap_net *tap)
+{
+	unsigned int n = 1;
+
+	while (n < tap->net.pairs && tap->q[n].attached)
+		n++;
+	return n;
+}
+
+static int tap_configure(struct net *net, unsigned int pairs,
+			 unsigned int offloads)
+{
+	struct tap_net *tap = (struct tap_net *)net;
+	unsigned int before = tap_attached(tap);
+	int ret = tap_attach_first(tap, pairs);
+
+	if (!ret && offloads != tap->offloads &&
+	    ioctl(tap->q[0].fd, TUNSETOFFLOAD, (unsigned long)offloads) < 0)
+		ret = -errno;
+	if (ret) {
+		tap_attach_first(tap, before);
+		return ret;
+	}
+	tap->offloads = offloads;
+	return 0;
 }
 
 static void tap_free(struct net *net)
 {
 	struct tap_net *tap = (struct tap_net *)net;
+	unsigned int i;
 
-	loop_fd_remove(tap->loop_fd);
-	if (tap->fd >= 0)
-		close(tap->fd);
+	for (i = 0; i < net->pairs; i++) {
+		loop_fd_remove(tap->q[i].loop_fd);
+		if (tap->q[i].fd >= 0)
+			close(tap->q[i].fd);
+	}
 	free(tap);
 }
 
 static const struct net_ops tap_ops = {
 	.send = tap_send,
 	.resume = tap_resume,
+	.configure = tap_configure,
 	.free = tap_free,
 };
 
-static int tap_refuse(const char *ifname, int error, char *err, size_t errlen)
+/* ---- making one ----------------------------------------------------------- */
+
+static int tap_refuse(const struct net_tap_opts *o, int error, char *err,
+		      size_t errlen)
 {
 	const char *why = strerror(error), *todo = "";
 
@@ -118,49 +204,117 @@ static int tap_refuse(const char *ifname, int error, char *err, size_t errlen)
 		todo = "; give each VM a tap device of its own";
 		break;
 	case EINVAL:
-		why = "it is no tap device, or one with several queues";
-		todo = "; make one: ip tuntap add dev NAME mode tap user USER";
+		why = "it is no tap device, or one without several queues";
+		todo = "; make one: ip tuntap add dev NAME mode tap multi_queue user USER";
 		break;
 	}
-	snprintf(err, errlen, "tap device %s: %s%s", ifname, why, todo);
+	snprintf(err, errlen, "tap device %s: %s%s", o->ifname, why, todo);
 	return -1;
 }
 
-static int tap_open(struct tap_net *tap, const char *ifname, char *err,
-		    size_t errlen)
+/* 0 or -errno */
+static int tap_open_queue(struct tap_queue *tq, const char *ifname, bool multi)
 {
-	struct ifreq ifr = { .ifr_flags = IFF_TAP | IFF_NO_PI };
+	struct ifreq ifr = {
+		.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR |
+			     (multi ? IFF_MULTI_QUEUE : 0),
+	};
+	const int size = TAP_HEADER;
+	int ret;
 
-	/* TUNSETIFF would make one, down and on no bridge: not what was meant */
-	if (strlen(ifname) >= IFNAMSIZ || !if_nametoindex(ifname))
-		return tap_refuse(ifname, ENODEV, err, errlen);
-	tap->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	if (tap->fd < 0)
-		return tap_refuse(ifname, errno, err, errlen);
+	tq->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (tq->fd < 0)
+		return -errno;
 	strcpy(ifr.ifr_name, ifname);
-	if (ioctl(tap->fd, TUNSETIFF, &ifr) < 0)
-		return tap_refuse(ifname, errno, err, errlen);
+	if (ioctl(tq->fd, TUNSETIFF, &ifr) < 0 ||
+	    ioctl(tq->fd, TUNSETVNETHDRSZ, &size) < 0) {
+		ret = -errno;
+		close(tq->fd);
+		tq->fd = -1;
+		return ret;
+	}
+	tq->attached = true;
 	return 0;
 }
 
-struct net *net_tap_new(struct loop *loop, const char *ifname, char *err,
-			size_t errlen)
+/*
+ * The device was made with or without multi_queue, and must be opened as it was
+ * made; one with is good for one pair, too.
+ */
+static int tap_open_first(struct tap_net *tap, const struct net_tap_opts *o,
+			  bool *multi)
 {
-	struct tap_net *tap = calloc(1, sizeof(*tap));
+	int ret;
+
+	*multi = o->pairs > 1;
+	ret = tap_open_queue(&tap->q[0], o->ifname, *multi);
+	if (ret != -EINVAL || (*multi && !o->or_less))
+		return ret;
+	tap->net.pairs = 1;
+	*multi = !*multi;
+	return tap_open_queue(&tap->q[0], o->ifname, *multi);
+}
+
+static int tap_open(struct tap_net *tap, const struct net_tap_opts *o,
+		    char *err, size_t errlen)
+{
+	unsigned int i;
+	bool multi;
+	int ret;
+
+	/* TUNSETIFF would make one, down and on no bridge: not what was meant */
+	if (strlen(o->ifname) >= IFNAMSIZ || !if_nametoindex(o->ifname))
+		return tap_refuse(o, ENODEV, err, errlen);
+	ret = tap_open_first(tap, o, &multi);
+	for (i = 1; i < tap->net.pairs && !ret; i++)
+		ret = tap_open_queue(&tap->q[i], o->ifname, multi);
+	/* whoever had it before may have left others */
+	if (!ret && ioctl(tap->q[0].fd, TUNSETOFFLOAD, 0UL) < 0)
+		ret = -errno;
+	return ret ? tap_refuse(o, -ret, err, errlen) : 0;
+}
+
+static int tap_watch(struct tap_net *tap, struct loop *loop)
+{
+	unsigned int i;
+
+	for (i = 0; i < tap->net.pairs; i++) {
+		tap->q[i].loop_fd = loop_fd_add(loop, tap->q[i].fd, EPOLLIN,
+						tap_ready, &tap->q[i]);
+		if (!tap->q[i].loop_fd)
+			return -errno;
+	}
+	/* until the guest asks for more */
+	return tap_attach_first(tap, 1);
+}
+
+struct net *net_tap_new(struct loop *loop, const struct net_tap_opts *opts,
+			char *err, size_t errlen)
+{
+	struct tap_net *tap = calloc(1, sizeof(*tap) +
+				     opts->pairs * sizeof(tap->q[0]));
+	unsigned int i;
+	int ret;
 
 	if (!tap) {
-		snprintf(err, errlen, "tap device %s: no memory", ifname);
+		snprintf(err, errlen, "tap device %s: no memory", opts->ifname);
 		return NULL;
 	}
 	tap->net.ops = &tap_ops;
-	tap->fd = -1;
-	if (tap_open(tap, ifname, err, errlen))
+	tap->net.pairs = opts->pairs;
+	tap->net.has_header = true;
+	for (i = 0; i < opts->pairs; i++) {
+		tap->q[i].tap = tap;
+		tap->q[i].pair = i;
+		tap->q[i].fd = -1;
+	}
+	if (tap_open(tap, opts, err, errlen))
 		goto fail;
-	tap->loop_fd = loop_fd_add(loop, tap->fd, EPOLLIN, tap_ready, tap);
-	if (tap->loop_fd)
+	ret = tap_watch(tap, loop);
+	if (!ret)
 		return &tap->net;
-	snprintf(err, errlen, "tap device %s: it cannot be polled: %s", ifname,
-		 strerror(errno));
+	snprintf(err, errlen, "tap device %s: it cannot be polled: %s",
+		 opts->ifname, strerror(-ret));
 fail:
 	tap_free(&tap->net);
 	return NULL;

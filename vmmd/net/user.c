@@ -270,24 +270,24 @@ static ssize_t cb_send_packet(const void *frame, size_t len, void *opaque)
 
 	if (!un->net.receive)
 		return len;
-	if (un->head || !un->net.receive(un->net.owner, frame, len))
+	if (un->head || !un->net.receive(un->net.owner, 0, frame, len))
 		backlog_add(un, frame, len);
 	return len;
 }
 
-static void user_resume(struct net *net)
+static void user_resume(struct net *net, unsigned int pair)
 {
 	struct user_net *un = (struct user_net *)net;
 
 	while (un->head && net->receive &&
-	       net->receive(net->owner, un->head->data, un->head->len))
+	       net->receive(net->owner, pair, un->head->data, un->head->len))
 		backlog_drop(un);
 }
 
 /* ---- frames from the guest ------------------------------------------------ */
 
-static void user_send(struct net *net, const struct iovec *iov, unsigned int n,
-		      size_t len)
+static void user_send(struct net *net, unsigned int pair,
+		      const struct iovec *iov, unsigned int n, size_t len)
 {
 	struct user_net *un = (struct user_net *)net;
 
@@ -448,6 +448,7 @@ struct net *net_user_new(struct loop *loop, const struct net_forward *fwd,
 		return NULL;
 	}
 	un->net.ops = &user_ops;
+	un->net.pairs = 1;
 	un->loop = loop;
 	un->epoll = epoll_create1(EPOLL_CLOEXEC);
 	un->timer = loop_timer_new(loop, user_timer, un);

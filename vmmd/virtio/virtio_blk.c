@@ -8,6 +8,7 @@
  * Queues differ in who rings and who is interrupted only: all are served by the
  * one ring of block.h, and a batch of answers is one interrupt for each.
  */
+#include <assert.h>
 #include <errno.h>
 #include <linux/virtio_blk.h>
 #include <linux/virtio_ids.h>
@@ -27,6 +28,9 @@
 #define BLK_SIZE_MAX	(64 * 1024U)		/* bytes of a segment */
 #define BLK_DATA_MAX	((uint64_t)BLK_SEG_MAX * BLK_SIZE_MAX)
 #define BLK_RANGE_MAX	(256 * 1024 * 1024U / BLK_SECTOR) /* to discard, zero */
+
+static_assert(VIRTIO_BLK_QUEUES_MAX <= VIRTIO_QUEUES_MAX &&
+	      VIRTIO_BLK_QUEUES_MAX <= 32, "a bit each in 32");
 
 struct virtio_blk;
 

@@ -1,10 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * virtio network device (virtio 1.2, 5.1). No offloads: the back ends have
- * none, so the header that precedes each frame is all zeroes but for the
- * number of buffers.
+ * virtio network device (virtio 1.2, 5.1): as many pairs of queues as the back
+ * end has. With a back end that knows the header that precedes each frame, the
+ * guest's kernel and the host's leave each other checksums and segmentation;
+ * without, the header is all zeroes but for the number of buffers.
  */
+#include <assert.h>
 #include <errno.h>
+#include <linux/if_tun.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
 #include <linux/virtio_net.h>
@@ -17,34 +20,92 @@
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_pci.h"
 
-#define NET_RX		0
-#define NET_TX		1
+/* 5.1.2: receive and transmit in turn, the control queue behind the last */
+#define NET_RX(pair)	(2 * (pair))
+#define NET_TX(pair)	(2 * (pair) + 1)
 #define NET_QUEUE	VQ_SIZE_MAX
 #define NET_TX_BATCH	64		/* frames under one hold of the lock */
+#define NET_CTRL_BATCH	16		/* commands, likewise */
 #define NET_FRAME_MIN	14		/* an Ethernet header */
 #define NET_FRAME_MAX	65550
+
 #define NET_HDR		sizeof(struct virtio_net_hdr_mrg_rxbuf)
 
+static_assert(NET_RX(VIRTIO_NET_PAIRS_MAX) < VIRTIO_QUEUES_MAX,
+	      "all pairs and the control queue");
+
 struct virtio_net {
-	struct virtio_dev vdev;
+	struct virtio_dev vdev;		/* device_state: pairs in use, less 1 */
 	struct net *net;
 	struct virtio_net_config config;
-	struct loop_timer *more;	/* frames to send are left */
-	bool starved;			/* a frame found no receive buffer */
+	struct loop_timer *more;
+	uint64_t more_queues;		/* have more than a batch; a bit each */
+	uint32_t starved;		/* found no receive buffer; a bit a pair */
 	struct vq_head head[NET_QUEUE];	/* buffers of the frame being received */
 	uint32_t len[NET_QUEUE];	/* bytes written to each */
 	struct vq_chain first, rest;	/* of the frame being received */
 	struct vq_chain sent;
+	struct virtio_net_hdr_mrg_rxbuf sent_header;
+	struct iovec sent_iov[NET_QUEUE + 1];
 };
+
+static bool has(const struct virtio_net *vn, unsigned int bit)
+{
+	return virtio_has_feature(&vn->vdev, bit);
+}
+
+/* ---- headers, 5.1.6 ------------------------------------------------------- */
+
+/* is what gso_type asks for among what was negotiated */
+static bool gso_ok(const struct virtio_net *vn, uint8_t gso_type, bool to_guest)
+{
+	bool ecn = gso_type & VIRTIO_NET_HDR_GSO_ECN;
+
+	if (ecn && !has(vn, to_guest ? VIRTIO_NET_F_GUEST_ECN :
+				       VIRTIO_NET_F_HOST_ECN))
+		return false;
+	switch (gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
+	case VIRTIO_NET_HDR_GSO_NONE:
+		return !ecn;
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+		return has(vn, to_guest ? VIRTIO_NET_F_GUEST_TSO4 :
+					  VIRTIO_NET_F_HOST_TSO4);
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		return has(vn, to_guest ? VIRTIO_NET_F_GUEST_TSO6 :
+					  VIRTIO_NET_F_HOST_TSO6);
+	}
+	return false;
+}
+
+/*
+ * What was not negotiated is not there: flags are cleared, and false is for a
+ * frame that is no good without it. That happens for what was on its way when
+ * another driver took over.
+ */
+static bool header_ok(const struct virtio_net *vn,
+		      struct virtio_net_hdr_mrg_rxbuf *h, bool to_guest)
+{
+	uint8_t known = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+
+	if (to_guest)
+		known |= VIRTIO_NET_HDR_F_DATA_VALID;
+	h->hdr.flags &= known;
+	if (!has(vn, to_guest ? VIRTIO_NET_F_GUEST_CSUM : VIRTIO_NET_F_CSUM)) {
+		if (h->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
+			return false;
+		h->hdr.flags = 0;
+	}
+	return gso_ok(vn, h->hdr.gso_type, to_guest);
+}
 
 /* ---- receive -------------------------------------------------------------- */
 
-static bool net_put_header(struct virtio_net *vn)
+static bool net_put_header(struct virtio_net *vn,
+			   const struct virtio_net_hdr_mrg_rxbuf *h)
 {
-	const struct virtio_net_hdr_mrg_rxbuf hdr = { .num_buffers = 1 };
 	const struct vq_chain *c = &vn->first;
 
-	if (iov_write(c->in, c->nin, 0, &hdr, NET_HDR) == NET_HDR)
+	if (iov_write(c->in, c->nin, 0, h, NET_HDR) == NET_HDR)
 		return true;
 	virtio_fail(&vn->vdev,
 		    "a receive buffer of %llu bytes has no room for a header; the device stops until the guest resets it",
@@ -52,41 +113,45 @@ static bool net_put_header(struct virtio_net *vn)
 	return false;
 }
 
+struct net_frame {
+	struct virtio_net_hdr_mrg_rxbuf header;
+	const uint8_t *data;
+	size_t len;
+};
+
 /*
  * Spread the frame over buffers, without publishing them. Returns how many;
  * 0: there are not enough, and they end at *seen; -1: it cannot be done, drop
  * the frame.
  */
-static int net_spread(struct virtio_net *vn, const uint8_t *frame, size_t len,
-		      struct vq_pos *seen)
+static int net_spread(struct virtio_net *vn, unsigned int q,
+		      const struct net_frame *f, struct vq_pos *seen)
 {
-	struct virtqueue *vq = &vn->vdev.vq[NET_RX];
+	struct virtqueue *vq = &vn->vdev.vq[q];
 	struct vq_pos start = vq_pos(vq);
-	unsigned int i, max = 1;
+	unsigned int i, max = has(vn, VIRTIO_NET_F_MRG_RXBUF) ? vq->size : 1;
 	size_t done = 0, skip, n;
 	struct vq_chain *c;
 	int ret;
 
-	if (virtio_has_feature(&vn->vdev, VIRTIO_NET_F_MRG_RXBUF))
-		max = vq->size;
 	for (i = 0; i < max; i++) {
 		c = i ? &vn->rest : &vn->first;
-		ret = virtio_pop(&vn->vdev, NET_RX, c);
+		ret = virtio_pop(&vn->vdev, q, c);
 		if (ret <= 0) {
 			*seen = vq_pos(vq);
 			vq_rewind(vq, start);
 			return ret;
 		}
 		skip = i ? 0 : NET_HDR;
-		if (!i && !net_put_header(vn)) {
+		if (!i && !net_put_header(vn, &f->header)) {
 			vq_rewind(vq, start);
 			return -1;
 		}
-		n = iov_write(c->in, c->nin, skip, frame + done, len - done);
+		n = iov_write(c->in, c->nin, skip, f->data + done, f->len - done);
 		done += n;
 		vn->head[i] = c->head;
 		vn->len[i] = skip + n;
-		if (done == len)
+		if (done == f->len)
 			return i + 1;
 	}
 	/* 5.1.6.3.1: buffers this small take no frame of this size */
@@ -94,9 +159,9 @@ static int net_spread(struct virtio_net *vn, const uint8_t *frame, size_t len,
 	return -1;
 }
 
-static void net_deliver(struct virtio_net *vn, uint16_t n)
+static void net_deliver(struct virtio_net *vn, unsigned int q, uint16_t n)
 {
-	struct virtqueue *vq = &vn->vdev.vq[NET_RX];
+	struct virtqueue *vq = &vn->vdev.vq[q];
 	uint16_t i;
 
 	iov_write(vn->first.in, vn->first.nin,
@@ -105,96 +170,235 @@ static void net_deliver(struct virtio_net *vn, uint16_t n)
 	for (i = 0; i < n; i++)
 		vq_stage(vq, vn->head[i], vn->len[i]);
 	vq_publish(vq);
-	virtio_signal(&vn->vdev, NET_RX);
+	virtio_signal(&vn->vdev, q);
+}
+
+/* what the back end gave, taken apart; false: nothing for this driver */
+static bool net_take_apart(struct virtio_net *vn, const uint8_t *frame,
+			   size_t len, struct net_frame *f)
+{
+	*f = (struct net_frame){ .data = frame, .len = len };
+	if (vn->net->has_header) {
+		if (len < NET_HDR)
+			return false;
+		memcpy(&f->header, frame, NET_HDR);
+		f->data += NET_HDR;
+		f->len -= NET_HDR;
+	}
+	f->header.num_buffers = 1;
+	return f->len >= NET_FRAME_MIN && f->len <= NET_FRAME_MAX &&
+	       header_ok(vn, &f->header, true);
 }
 
 /* false: no room, the back end waits for resume */
-static bool net_receive(void *owner, const void *frame, size_t len)
+static bool net_receive(void *owner, unsigned int pair, const void *frame,
+			size_t len)
 {
 	struct virtio_net *vn = owner;
-	struct virtqueue *vq = &vn->vdev.vq[NET_RX];
+	unsigned int q = NET_RX(pair);
+	struct virtqueue *vq = &vn->vdev.vq[q];
+	struct net_frame f;
 	struct vq_pos seen;
 	int n;
 
 	/* no driver, no link: lost, as on a cable that is not plugged in */
-	if (!virtio_running(&vn->vdev) || !vq->enabled ||
-	    len < NET_FRAME_MIN || len > NET_FRAME_MAX)
+	if (pair > vn->vdev.device_state || !virtio_running(&vn->vdev) ||
+	    !vq->enabled || !net_take_apart(vn, frame, len, &f))
 		return true;
 	/* ends: each turn saw more buffers, and there are at most `size` */
 	do {
-		n = net_spread(vn, frame, len, &seen);
+		n = net_spread(vn, q, &f, &seen);
 		if (n > 0)
-			net_deliver(vn, n);
+			net_deliver(vn, q, n);
 		if (n)
 			return true;
 	} while (vq_want_notify(vq, seen));
-	vn->starved = true;
+	vn->starved |= 1U << pair;
 	return false;
 }
 
 /* ---- transmit ------------------------------------------------------------- */
 
-static void net_send(struct virtio_net *vn)
+static void net_send(struct virtio_net *vn, unsigned int pair)
 {
 	struct vq_chain *c = &vn->sent;
+	struct iovec *iov = vn->sent_iov;
 	uint64_t len;
 
-	/* 5.1.6.2: the header's fields are for offloads, which are not there */
 	if (c->out_len < NET_HDR)
 		return;
 	len = c->out_len - NET_HDR;
 	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX)
 		return;
+	iov_read(c->out, c->nout, 0, &vn->sent_header, NET_HDR);
 	iov_drop_front(&c->out, &c->nout, NET_HDR);
-	vn->net->ops->send(vn->net, c->out, c->nout, len);
+	/* 5.1.6.2: the header's fields are for offloads, if there are any */
+	if (!vn->net->has_header) {
+		vn->net->ops->send(vn->net, pair, c->out, c->nout, len);
+		return;
+	}
+	if (!header_ok(vn, &vn->sent_header, false))
+		return;
+	vn->sent_header.num_buffers = 0;
+	iov[0] = (struct iovec){ &vn->sent_header, NET_HDR };
+	memcpy(&iov[1], c->out, c->nout * sizeof(*iov));
+	vn->net->ops->send(vn->net, pair, iov, c->nout + 1, NET_HDR + len);
 }
 
-static bool net_send_batch(struct virtio_net *vn)
+static bool net_send_batch(struct virtio_net *vn, unsigned int pair)
 {
-	unsigned int n;
+	unsigned int n, q = NET_TX(pair);
 
 	for (n = 0; n < NET_TX_BATCH; n++) {
-		if (virtio_pop(&vn->vdev, NET_TX, &vn->sent) <= 0)
+		if (virtio_pop(&vn->vdev, q, &vn->sent) <= 0)
 			return false;
-		net_send(vn);
-		vq_push(&vn->vdev.vq[NET_TX], vn->sent.head, 0);
+		net_send(vn, pair);
+		vq_push(&vn->vdev.vq[q], vn->sent.head, 0);
 	}
 	return true;
 }
 
-static void net_transmit(struct virtio_net *vn)
+/* ---- control, 5.1.6.5 ----------------------------------------------------- */
+
+static unsigned int net_offloads(const struct virtio_net *vn)
 {
-	struct virtqueue *vq = &vn->vdev.vq[NET_TX];
+	unsigned int offloads = TUN_F_CSUM;
+
+	/* 5.1.3.1: segmentation requires checksums */
+	if (!has(vn, VIRTIO_NET_F_GUEST_CSUM))
+		return 0;
+	if (has(vn, VIRTIO_NET_F_GUEST_TSO4))
+		offloads |= TUN_F_TSO4;
+	if (has(vn, VIRTIO_NET_F_GUEST_TSO6))
+		offloads |= TUN_F_TSO6;
+	if (offloads != TUN_F_CSUM && has(vn, VIRTIO_NET_F_GUEST_ECN))
+		offloads |= TUN_F_TSO_ECN;
+	return offloads;
+}
+
+static int net_tell(struct virtio_net *vn, unsigned int pairs)
+{
+	struct net *net = vn->net;
+
+	if (!net->ops->configure)
+		return 0;
+	return net->ops->configure(net, pairs, net_offloads(vn));
+}
+
+static void net_configure(void *owner)
+{
+	struct virtio_net *vn = owner;
+	int ret = net_tell(vn, vn->vdev.device_state + 1);
+
+	if (ret)
+		virtio_report(&vn->vdev,
+			      "the host's interface does not take %u queue pairs with the guest's offloads: %s; the guest may receive nothing",
+			      vn->vdev.device_state + 1, strerror(-ret));
+}
+
+/* 5.1.6.5.5: how many pairs the driver wants used */
+static uint8_t net_set_pairs(struct virtio_net *vn, const struct vq_chain *c)
+{
+	uint16_t pairs;
+
+	if (c->out_len != sizeof(struct virtio_net_ctrl_hdr) + sizeof(pairs))
+		return VIRTIO_NET_ERR;
+	iov_read(c->out, c->nout, sizeof(struct virtio_net_ctrl_hdr), &pairs,
+		 sizeof(pairs));
+	if (pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || pairs > vn->net->pairs ||
+	    net_tell(vn, pairs))
+		return VIRTIO_NET_ERR;
+	vn->vdev.device_state = pairs - 1;
+	return VIRTIO_NET_OK;
+}
+
+static uint8_t net_command(struct virtio_net *vn, const struct vq_chain *c)
+{
+	struct virtio_net_ctrl_hdr hdr;
+
+	if (iov_read(c->out, c->nout, 0, &hdr, sizeof(hdr)) == sizeof(hdr) &&
+	    hdr.class == VIRTIO_NET_CTRL_MQ &&
+	    hdr.cmd == VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET &&
+	    has(vn, VIRTIO_NET_F_MQ))
+		return net_set_pairs(vn, c);
+	return VIRTIO_NET_ERR;
+}
+
+static bool net_control_batch(struct virtio_net *vn, unsigned int q)
+{
+	struct vq_chain *c = &vn->sent;
+	unsigned int n;
+	uint8_t ack;
+
+	for (n = 0; n < NET_CTRL_BATCH; n++) {
+		if (virtio_pop(&vn->vdev, q, c) <= 0)
+			return false;
+		if (!c->in_len) {
+			virtio_fail(&vn->vdev,
+				    "a command without room for its answer; the device stops until the guest resets it");
+			return false;
+		}
+		ack = net_command(vn, c);
+		iov_write(c->in, c->nin, 0, &ack, sizeof(ack));
+		vq_push(&vn->vdev.vq[q], c->head, sizeof(ack));
+	}
+	return true;
+}
+
+/* ---- the device ----------------------------------------------------------- */
+
+/* 5.1.2: without MQ the driver counts one pair */
+static bool net_is_control(const struct virtio_net *vn, unsigned int q)
+{
+	unsigned int pairs = has(vn, VIRTIO_NET_F_MQ) ? vn->net->pairs : 1;
+
+	return has(vn, VIRTIO_NET_F_CTRL_VQ) && q == 2 * pairs;
+}
+
+static void net_rx_notify(struct virtio_net *vn, unsigned int pair)
+{
+	/* buffers are there: no need to hear of more until they run out */
+	vq_refuse_notify(&vn->vdev.vq[NET_RX(pair)]);
+	if (!(vn->starved & 1U << pair))
+		return;
+	vn->starved &= ~(1U << pair);
+	vn->net->ops->resume(vn->net, pair);
+}
+
+static void net_work(struct virtio_net *vn, unsigned int q)
+{
+	struct virtqueue *vq = &vn->vdev.vq[q];
 	bool more;
 
 	vq_refuse_notify(vq);
-	more = net_send_batch(vn) || vq_want_notify(vq, vq_pos(vq));
-	virtio_signal(&vn->vdev, NET_TX);
-	if (more && virtio_running(&vn->vdev))
-		loop_timer_arm(vn->more, loop_now());
+	more = net_is_control(vn, q) ? net_control_batch(vn, q) :
+				       net_send_batch(vn, q / 2);
+	more = more || vq_want_notify(vq, vq_pos(vq));
+	virtio_signal(&vn->vdev, q);
+	if (!more || !virtio_running(&vn->vdev))
+		return;
+	vn->more_queues |= 1ULL << q;
+	loop_timer_arm(vn->more, loop_now());
 }
 
 static void net_more(void *owner)
 {
-	net_transmit(owner);
-}
+	struct virtio_net *vn = owner;
+	uint64_t queues = vn->more_queues;
 
-/* ---- the device ----------------------------------------------------------- */
+	vn->more_queues = 0;
+	for (; queues; queues &= queues - 1)
+		net_work(vn, __builtin_ctzll(queues));
+}
 
 static void net_notify(void *owner, unsigned int q)
 {
 	struct virtio_net *vn = owner;
 
-	if (q == NET_TX) {
-		net_transmit(vn);
-		return;
-	}
-	/* buffers are there: no need to hear of more until they run out */
-	vq_refuse_notify(&vn->vdev.vq[NET_RX]);
-	if (!vn->starved)
-		return;
-	vn->starved = false;
-	vn->net->ops->resume(vn->net);
+	if (net_is_control(vn, q) || q % 2)
+		net_work(vn, q);
+	else if (q / 2 < vn->net->pairs)
+		net_rx_notify(vn, q / 2);
 }
 
 static void net_quiesce(void *owner)
@@ -202,6 +406,7 @@ static void net_quiesce(void *owner)
 	struct virtio_net *vn = owner;
 
 	/* starved stays: the back end still waits for resume */
+	vn->more_queues = 0;
 	loop_timer_cancel(vn->more);
 }
 
@@ -217,8 +422,35 @@ static void net_free(void *owner)
 static const struct virtio_ops net_ops = {
 	.notify = net_notify,
 	.quiesce = net_quiesce,
+	.configure = net_configure,
 	.free = net_free,
 };
+
+/* 5.1.3 */
+static uint64_t net_features(const struct net *net)
+{
+	uint64_t f = 1ULL << VIRTIO_NET_F_MAC | 1ULL << VIRTIO_NET_F_STATUS |
+		     1ULL << VIRTIO_NET_F_MRG_RXBUF;
+
+	if (net->has_header)
+		f |= 1ULL << VIRTIO_NET_F_CSUM | 1ULL << VIRTIO_NET_F_GUEST_CSUM |
+		     1ULL << VIRTIO_NET_F_HOST_TSO4 |
+		     1ULL << VIRTIO_NET_F_HOST_TSO6 |
+		     1ULL << VIRTIO_NET_F_HOST_ECN |
+		     1ULL << VIRTIO_NET_F_GUEST_TSO4 |
+		     1ULL << VIRTIO_NET_F_GUEST_TSO6 |
+		     1ULL << VIRTIO_NET_F_GUEST_ECN;
+	if (net->pairs > 1)
+		f |= 1ULL << VIRTIO_NET_F_CTRL_VQ | 1ULL << VIRTIO_NET_F_MQ;
+	return f;
+}
+
+static void net_fill_config(struct virtio_net *vn, const uint8_t mac[6])
+{
+	memcpy(vn->config.mac, mac, sizeof(vn->config.mac));
+	vn->config.status = VIRTIO_NET_S_LINK_UP;
+	vn->config.max_virtqueue_pairs = vn->net->pairs;
+}
 
 int virtio_net_new(struct dev_env *env, struct pci_bus *bus, struct net *net,
 		   const uint8_t mac[6])
@@ -232,23 +464,20 @@ int virtio_net_new(struct dev_env *env, struct pci_bus *bus, struct net *net,
 		free(vn);
 		return -ENOMEM;
 	}
-	memcpy(vn->config.mac, mac, sizeof(vn->config.mac));
-	vn->config.status = VIRTIO_NET_S_LINK_UP;
 	vn->net = net;
 	net->receive = net_receive;
 	net->owner = vn;
+	net_fill_config(vn, mac);
 	vn->vdev = (struct virtio_dev){
 		.name = "virtio-net",
 		.id = VIRTIO_ID_NET,
 		.class_code = 0x020000,		/* Ethernet controller */
-		.features = 1ULL << VIRTIO_NET_F_MAC |
-			    1ULL << VIRTIO_NET_F_STATUS |
-			    1ULL << VIRTIO_NET_F_MRG_RXBUF,
+		.features = net_features(net),
 		.config = &vn->config,
-		.config_len = offsetof(struct virtio_net_config,
-				       max_virtqueue_pairs),
-		.nqueues = 2,
+		.config_len = offsetof(struct virtio_net_config, mtu),
+		.nqueues = 2 * net->pairs + (net->pairs > 1),
 		.queue_size = NET_QUEUE,
+		.device_state_max = net->pairs - 1,
 		.ops = &net_ops,
 		.owner = vn,
 	};

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * virtio network device (virtio 1.2, 5.1): one receive and one transmit queue
- * in front of a net.h back end.
+ * virtio network device (virtio 1.2, 5.1): pairs of a receive and a transmit
+ * queue in front of a net.h back end.
  */
 #ifndef VMMD_VIRTIO_NET_H
 #define VMMD_VIRTIO_NET_H
 
 #include <stdint.h>
+
+#define VIRTIO_NET_PAIRS_MAX	16
 
 struct dev_env;
 struct net;
