@@ -396,6 +396,8 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 			   disks[0], disks[1]);
 	if (ndisks && !*disks[0])
 		return bad(p, "run wants a DISK, found an empty name");
+	if (!ndisks && c->disk_queues)
+		return bad(p, "--disk-queues wants a DISK, found none: leave it out");
 	if (c->nforward && c->net != NET_USER)
 		return bad(p, "--forward wants --net user, found another --net: leave one of the two out");
 	if (c->net_queues > 1 && c->net != NET_TAP)

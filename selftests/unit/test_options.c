@@ -158,6 +158,7 @@ static void test_refusals(void **state)
 		{ "vmmd run d --cpus ''", { "''" } },
 		{ "vmmd run d --cpus 18446744073709551617", { "--cpus" } },
 		{ "vmmd run d --disk-queues 0", { "1 to 16", "'0'" } },
+		{ "vmmd run --kernel k --disk-queues 2", { "--disk-queues", "DISK" } },
 		{ "vmmd run d --disk-queues 17", { "--disk-queues", "'17'" } },
 		{ "vmmd run d --net tap=t --net-queues 0", { "1 to 16", "'0'" } },
 		{ "vmmd run d --net tap=t --net-queues x", { "--net-queues" } },

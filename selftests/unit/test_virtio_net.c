@@ -149,6 +149,7 @@ static bool receive_on(struct fixture *f, unsigned int pair, const void *frame,
 
 	vt_lock(f->m);
 	ok = f->be.net.receive(f->be.net.owner, pair, frame, len);
+	net_received(&f->be.net);
 	vt_unlock(f->m);
 	return ok;
 }
@@ -282,6 +283,30 @@ static void test_receive(void **state)
 	/* senseless frames of a back end are dropped */
 	assert_true(receive(f, frame, 5));
 	assert_false(vt_used(&f->d, RX));
+}
+
+/* frames that come together are told with one interrupt */
+static void test_receive_batch(void **state)
+{
+	struct fixture *f = *state;
+	struct vring_used_elem elem;
+	uint8_t frame[100] = { 0 };
+	unsigned int i;
+
+	/* without event indices each would be worth one */
+	vt_start(&f->d, F_VERSION_1, 2, 64);
+	offer_rx(f, 8, 2048);
+	vt_lock(f->m);
+	for (i = 0; i < 8; i++)
+		assert_true(f->be.net.receive(f->be.net.owner, 0, frame,
+					      sizeof(frame)));
+	assert_int_equal(f->m->msi[1], 0);
+	net_received(&f->be.net);
+	net_received(&f->be.net);
+	assert_int_equal(f->m->msi[1], 1);
+	vt_unlock(f->m);
+	for (i = 0; i < 8; i++)
+		assert_true(vt_get(&f->d, RX, &elem));
 }
 
 /* 5.1.6.3.1: a frame over several buffers appears at once */
@@ -792,6 +817,7 @@ int main(void)
 		T(test_send_nonsense),
 		T(test_send_batches),
 		T(test_receive),
+		T(test_receive_batch),
 		T(test_merge),
 		T(test_no_merge),
 		T(test_starving),

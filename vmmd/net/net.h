@@ -40,8 +40,20 @@ struct net {
 	 * it and wait for resume */
 	bool (*receive)(void *owner, unsigned int pair, const void *frame,
 			size_t len);
+	/*
+	 * Called when there are no more frames for now: the guest is told of
+	 * them all at once. Not needed from within send and resume.
+	 */
+	void (*received)(void *owner);
 	void *owner;
 };
+
+/* for the back ends */
+static inline void net_received(struct net *net)
+{
+	if (net->received)
+		net->received(net->owner);
+}
 
 struct net_forward {		/* --forward tcp:HOST:GUEST */
 	bool udp;

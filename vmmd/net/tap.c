@@ -74,6 +74,7 @@ static void tap_ready(void *owner, uint32_t events)
 			break;
 		tap_deliver(tq, len);
 	}
+	net_received(&tq->tap->net);
 }
 
 static void tap_resume(struct net *net, unsigned int pair)

@@ -208,6 +208,7 @@ static void work(struct user_net *un)
 	for (i = 0; i < un->nfds; i++)
 		un->fds[i].ready = 0;
 	update(un);
+	net_received(&un->net);
 }
 
 static void user_ready(void *owner, uint32_t events)
@@ -318,6 +319,7 @@ static void timer_fired(void *owner)
 	struct user_timer *t = owner;
 
 	t->fn(t->opaque);
+	net_received(&t->un->net);
 	work_soon(t->un);
 }
 

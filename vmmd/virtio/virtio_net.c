@@ -41,6 +41,7 @@ struct virtio_net {
 	struct loop_timer *more;
 	uint64_t more_queues;		/* have more than a batch; a bit each */
 	uint32_t starved;		/* found no receive buffer; a bit a pair */
+	uint32_t received;		/* got frames not signalled; a bit a pair */
 	struct vq_head head[NET_QUEUE];	/* buffers of the frame being received */
 	uint32_t len[NET_QUEUE];	/* bytes written to each */
 	struct vq_chain first, rest;	/* of the frame being received */
@@ -170,7 +171,18 @@ static void net_deliver(struct virtio_net *vn, unsigned int q, uint16_t n)
 	for (i = 0; i < n; i++)
 		vq_stage(vq, vn->head[i], vn->len[i]);
 	vq_publish(vq);
-	virtio_signal(&vn->vdev, q);
+	vn->received |= 1U << q / 2;
+}
+
+/* after a batch: one interrupt for each queue, if the driver wants it */
+static void net_signal_received(void *owner)
+{
+	struct virtio_net *vn = owner;
+	uint32_t pairs = vn->received;
+
+	vn->received = 0;
+	for (; pairs; pairs &= pairs - 1)
+		virtio_signal(&vn->vdev, NET_RX(__builtin_ctz(pairs)));
 }
 
 /* what the back end gave, taken apart; false: nothing for this driver */
@@ -363,6 +375,7 @@ static void net_rx_notify(struct virtio_net *vn, unsigned int pair)
 		return;
 	vn->starved &= ~(1U << pair);
 	vn->net->ops->resume(vn->net, pair);
+	net_signal_received(vn);
 }
 
 static void net_work(struct virtio_net *vn, unsigned int q)
@@ -375,6 +388,8 @@ static void net_work(struct virtio_net *vn, unsigned int q)
 				       net_send_batch(vn, q / 2);
 	more = more || vq_want_notify(vq, vq_pos(vq));
 	virtio_signal(&vn->vdev, q);
+	/* the back end may have answered at once */
+	net_signal_received(vn);
 	if (!more || !virtio_running(&vn->vdev))
 		return;
 	vn->more_queues |= 1ULL << q;
@@ -406,6 +421,7 @@ static void net_quiesce(void *owner)
 	struct virtio_net *vn = owner;
 
 	/* starved stays: the back end still waits for resume */
+	net_signal_received(vn);
 	vn->more_queues = 0;
 	loop_timer_cancel(vn->more);
 }
@@ -415,6 +431,7 @@ static void net_free(void *owner)
 	struct virtio_net *vn = owner;
 
 	vn->net->receive = NULL;
+	vn->net->received = NULL;
 	loop_timer_free(vn->more);
 	free(vn);
 }
@@ -466,6 +483,7 @@ int virtio_net_new(struct dev_env *env, struct pci_bus *bus, struct net *net,
 	}
 	vn->net = net;
 	net->receive = net_receive;
+	net->received = net_signal_received;
 	net->owner = vn;
 	net_fill_config(vn, mac);
 	vn->vdev = (struct virtio_dev){
