@@ -443,8 +443,8 @@ static void test_tiny_rx_buffers(void **state)
 	assert_true(receive(f, frame, 1514));
 	assert_false(vt_used(&f->d, RX));
 	assert_true(receive(f, frame, 60));
-	for (n = 0; vt_used(&f->d, RX); n++)
-		assert_true(vt_get(&f->d, RX, &elem));
+	for (n = 0; vt_take(&f->d, RX, &elem); n++)
+		;
 	assert_int_equal(n, 61);
 }
 
@@ -604,8 +604,8 @@ static void test_command_batches(void **state)
 	vt_lock(f->m);
 	bus_write(f->m->env.mmio, f->d.notify + CTRL * f->d.notify_multiplier,
 		  CTRL, 2);
-	for (n = 0; vt_used(&f->d, CTRL); n++)
-		assert_true(vt_get(&f->d, CTRL, &elem));
+	for (n = 0; vt_take(&f->d, CTRL, &elem); n++)
+		;
 	vt_unlock(f->m);
 	assert_int_equal(n, 16);
 	for (; n < 30; n++)

@@ -520,7 +520,6 @@ static void get_packed(struct vt_dev *d, struct vt_queue *vq,
 
 bool vt_get(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem)
 {
-	struct vt_queue *vq = &d->q[q];
 	uint64_t end = vt_now_ms() + 2000;
 
 	while (!vt_used(d, q)) {
@@ -528,6 +527,18 @@ bool vt_get(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem)
 			return false;
 		usleep(100);
 	}
+	/* until it was signalled, too: then what comes of it can be counted */
+	vt_lock(d->m);
+	vt_unlock(d->m);
+	return vt_take(d, q, elem);
+}
+
+bool vt_take(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem)
+{
+	struct vt_queue *vq = &d->q[q];
+
+	if (!vt_used(d, q))
+		return false;
 	if (vq->is_packed) {
 		get_packed(d, vq, elem);
 		return true;

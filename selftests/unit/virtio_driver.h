@@ -121,6 +121,8 @@ void vt_kick(struct vt_dev *d, unsigned int q);
 bool vt_used(struct vt_dev *d, unsigned int q);	/* is there a used entry */
 /* wait for the next used entry; false: none in two seconds */
 bool vt_get(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem);
+/* the same without waiting, also for who holds the lock */
+bool vt_take(struct vt_dev *d, unsigned int q, struct vring_used_elem *elem);
 
 uint64_t vt_now_ms(void);
 

@@ -284,34 +284,42 @@ static struct blk_request *blk_get(struct virtio_blk *blk)
 	return r;
 }
 
-/* one batch is a queue's worth: a guest that refills it cannot keep us here */
-static bool blk_batch(struct virtio_blk *blk, unsigned int q)
+/* take up to max requests to the host in one go; returns how many */
+static unsigned int blk_batch(struct virtio_blk *blk, unsigned int q,
+			      unsigned int max)
 {
 	struct blk_request *r;
 	unsigned int n;
 
-	for (n = 0; n < BLK_QUEUE; n++) {
+	block_plug(blk->block);
+	for (n = 0; n < max; n++) {
 		r = blk_get(blk);
 		if (virtio_pop(&blk->vdev, q, &r->chain) <= 0) {
 			blk_put(r);
-			return false;
+			break;
 		}
 		r->q = q;
 		blk_handle(r);
 	}
-	return true;
+	block_unplug(blk->block);
+	return n;
 }
 
 static void blk_notify(void *owner, unsigned int q)
 {
 	struct virtio_blk *blk = owner;
 	struct virtqueue *vq = &blk->vdev.vq[q];
+	/* one queue's worth: a guest that refills it cannot keep us here */
+	unsigned int n, left = BLK_QUEUE;
 	bool more;
 
 	vq_refuse_notify(vq);
-	block_plug(blk->block);
-	more = blk_batch(blk, q) || vq_want_notify(vq, vq_pos(vq));
-	block_unplug(blk->block);
+	/* what came while the host worked needs no notification of its own */
+	do {
+		n = blk_batch(blk, q, left);
+		left -= n;
+		more = !left || vq_want_notify(vq, vq_pos(vq));
+	} while (more && left && n);
 	/* those that never reached the block */
 	blk_signal(blk);
 	if (!more || !virtio_running(&blk->vdev))
