@@ -36,6 +36,7 @@
 #include "mem.h"
 #include "net/net.h"
 #include "pci/pci.h"
+#include "virtio/virtio_balloon.h"
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_net.h"
 #include "virtio/virtio_rng.h"
@@ -462,6 +463,9 @@ static int make_virtio(struct machine *m)
 		err = virtio_net_new(&m->env, m->pci, m->net, mac);
 	if (!err)
 		err = virtio_rng_new(&m->env, m->pci);
+	if (!err && m->cfg->has_balloon)
+		err = virtio_balloon_new(&m->env, m->pci,
+					 m->cfg->balloon >> 12);
 	return err;
 }
 

@@ -30,6 +30,8 @@ struct vm_config {
 	unsigned int disk_queues;	/* 0: as many as fit the CPUs */
 	unsigned int cpus;
 	uint64_t memory;		/* bytes */
+	bool has_balloon;
+	uint64_t balloon;		/* bytes that the guest is to give back */
 	enum net_kind net;
 	const char *tap;
 	unsigned int net_queues;	/* pairs; 0: as many as fit the CPUs */

@@ -272,6 +272,16 @@ bool mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len)
 	return true;
 }
 
+void mem_discard(void *hva, uint64_t len)
+{
+	uintptr_t start = ((uintptr_t)hva + MEM_PAGE - 1) & ~(MEM_PAGE - 1);
+	uintptr_t end = ((uintptr_t)hva + len) & ~(MEM_PAGE - 1);
+
+	/* a hole in the memfd, as others may map it; what fails stays */
+	if (start < end)
+		madvise((void *)start, end - start, MADV_REMOVE);
+}
+
 uint64_t mem_low_size(struct mem *mem)
 {
 	uint64_t end = 0;

@@ -37,6 +37,12 @@ bool mem_read(struct mem *mem, uint64_t gpa, void *buf, size_t len);
 bool mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
 
 /*
+ * Give the whole pages within [hva, hva + len) of guest RAM, as mem_ptr told
+ * it, back to the host: they are empty when they are touched again.
+ */
+void mem_discard(void *hva, uint64_t len);
+
+/*
  * As laid out by machine.c, in bytes: where RAM below MACHINE_MMIO_HOLE ends,
  * and how much RAM there is from 4 GiB on.
  */

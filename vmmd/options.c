@@ -41,6 +41,9 @@ const char options_run_help[] =
 "  --cpus N              virtual CPUs (default 1)\n"
 "  --memory SIZE         guest memory, with a suffix K, M, G or T; no suffix:\n"
 "                        bytes (default 512M, at least 16M)\n"
+"  --balloon SIZE        ask the guest to give back SIZE of its memory while it can\n"
+"                        spare it, and what it finds free; 0: only the latter\n"
+"                        (default: it keeps what it once touched)\n"
 "  --read-only           the guest cannot write to DISK\n"
 "  --direct              bypass the host's page cache (O_DIRECT)\n"
 "  --disk-queues N       request queues of DISK, 1 to 16 (default: one for each\n"
@@ -144,7 +147,9 @@ static int parse_net_queues(struct parse *p, const char *s)
 	return parse_queues(p, "--net-queues", s, &p->opt->config.net_queues);
 }
 
-static int parse_memory(struct parse *p, const char *s)
+/* bytes, from min to OPTIONS_MEMORY_MAX, in whole pages */
+static int parse_size(struct parse *p, const char *name, const char *s,
+		      uint64_t min, uint64_t *out)
 {
 	static const char units[] = "KMGT";
 	size_t digits = strspn(s, "0123456789");
@@ -155,26 +160,39 @@ static int parse_memory(struct parse *p, const char *s)
 	if (*unit) {
 		u = strchr(units, toupper((unsigned char)*unit));
 		if (!u || (unit[1] && strcmp(unit + 1, "iB")))
-			return bad(p, "--memory wants a size such as 512M or 2G, found '%s'",
-				   s);
+			return bad(p, "%s wants a size such as 512M or 2G, found '%s'",
+				   name, s);
 		shift = 10 * (u - units + 1);
 	}
 	if (!number(s, digits, 0, UINT64_MAX >> shift, &n))
-		return bad(p, "--memory wants a size such as 512M or 2G, found '%s'",
-			   s);
+		return bad(p, "%s wants a size such as 512M or 2G, found '%s'",
+			   name, s);
 	n <<= shift;
-	if (n < OPTIONS_MEMORY_MIN)
-		return bad(p, "--memory wants at least %lluM, found '%s', which is %llu bytes: give more%s",
-			   OPTIONS_MEMORY_MIN >> 20, s, (unsigned long long)n,
+	if (n < min)
+		return bad(p, "%s wants at least %lluM, found '%s', which is %llu bytes: give more%s",
+			   name, (unsigned long long)min >> 20, s,
+			   (unsigned long long)n,
 			   shift ? "" : " (without a suffix it is bytes)");
 	if (n > OPTIONS_MEMORY_MAX)
-		return bad(p, "--memory wants at most %lluT, found '%s': give less",
-			   OPTIONS_MEMORY_MAX >> 40, s);
+		return bad(p, "%s wants at most %lluT, found '%s': give less",
+			   name, OPTIONS_MEMORY_MAX >> 40, s);
 	if (n % 4096)
-		return bad(p, "--memory wants a multiple of 4096 bytes, found '%s': round it to %llu",
-			   s, (unsigned long long)(n & ~4095ULL));
-	p->opt->config.memory = n;
+		return bad(p, "%s wants a multiple of 4096 bytes, found '%s': round it to %llu",
+			   name, s, (unsigned long long)(n & ~4095ULL));
+	*out = n;
 	return 0;
+}
+
+static int parse_memory(struct parse *p, const char *s)
+{
+	return parse_size(p, "--memory", s, OPTIONS_MEMORY_MIN,
+			  &p->opt->config.memory);
+}
+
+static int parse_balloon(struct parse *p, const char *s)
+{
+	p->opt->config.has_balloon = true;
+	return parse_size(p, "--balloon", s, 0, &p->opt->config.balloon);
 }
 
 static int parse_net(struct parse *p, const char *s)
@@ -345,6 +363,7 @@ static const struct {
 } valued[] = {
 	{ "cpus",	parse_cpus },
 	{ "memory",	parse_memory },
+	{ "balloon",	parse_balloon },
 	{ "disk-queues", parse_disk_queues },
 	{ "net",	parse_net },
 	{ "net-queues",	parse_net_queues },
@@ -396,6 +415,10 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 			   disks[0], disks[1]);
 	if (ndisks && !*disks[0])
 		return bad(p, "run wants a DISK, found an empty name");
+	if (c->balloon >= c->memory)
+		return bad(p, "--balloon wants less than --memory, found %llu of %llu bytes: leave the guest some",
+			   (unsigned long long)c->balloon,
+			   (unsigned long long)c->memory);
 	if (!ndisks && c->disk_queues)
 		return bad(p, "--disk-queues wants a DISK, found none: leave it out");
 	if (c->nforward && c->net != NET_USER)

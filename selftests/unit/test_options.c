@@ -46,6 +46,7 @@ static void test_defaults(void **state)
 	assert_int_equal(c->console, CONSOLE_STDIO);
 	assert_false(c->disk_read_only);
 	assert_false(c->disk_direct);
+	assert_false(c->has_balloon);
 	assert_int_equal(c->disk_queues, 0);
 	assert_int_equal(c->net_queues, 0);
 	assert_false(c->packed_rings);
@@ -64,6 +65,7 @@ static void test_everything(void **state)
 			       "--forward tcp:2222:22 --forward udp:2222:53 "
 			       "--console socket=/tmp/s --firmware f --firmware-log l "
 			       "--name a.b-c_9 --ring packed --disk-queues 3 "
+			       "--balloon 1G "
 			       "--read-only --direct --grace 5 --on-crash exit"),
 			 OPTIONS_RUN);
 	assert_string_equal(c->disk, "d");
@@ -82,6 +84,8 @@ static void test_everything(void **state)
 	assert_true(c->disk_read_only);
 	assert_true(c->disk_direct);
 	assert_int_equal(c->disk_queues, 3);
+	assert_true(c->has_balloon);
+	assert_true(c->balloon == 1ULL << 30);
 	assert_true(c->packed_rings);
 	assert_int_equal(opt.grace, 5);
 	assert_int_equal(opt.on_crash, ON_CRASH_EXIT);
@@ -95,6 +99,9 @@ static void test_everything(void **state)
 	assert_int_equal(c->console, CONSOLE_FILE);
 	assert_int_equal(parse("vmmd run --net none -- -disk-"), OPTIONS_RUN);
 	assert_string_equal(c->disk, "-disk-");
+	assert_int_equal(parse("vmmd run d --balloon 0"), OPTIONS_RUN);
+	assert_true(c->has_balloon);
+	assert_int_equal(c->balloon, 0);
 	/* the last one counts */
 	assert_int_equal(parse("vmmd run d --cpus 2 --cpus 3"), OPTIONS_RUN);
 	assert_int_equal(c->cpus, 3);
@@ -171,6 +178,10 @@ static void test_refusals(void **state)
 		{ "vmmd run d --memory -16M", { "'-16M'" } },
 		{ "vmmd run d --memory 16.5M", { "'16.5M'" } },
 		{ "vmmd run d --memory 16777217", { "4096", "16777216" } },
+		{ "vmmd run d --balloon 512M", { "--memory", "536870912" } },
+		{ "vmmd run d --memory 64M --balloon 1G", { "--balloon" } },
+		{ "vmmd run d --balloon much", { "--balloon", "'much'" } },
+		{ "vmmd run d --balloon 4095", { "4096", "to 0" } },
 		{ "vmmd run d --memory 65T", { "64T" } },
 		{ "vmmd run d --memory 18446744073709551616T", { "--memory" } },
 		{ "vmmd run d --memory 99999999T", { "--memory" } },

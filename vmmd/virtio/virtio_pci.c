@@ -465,6 +465,10 @@ static void bar_write(void *owner, uint64_t offset, uint64_t value,
 	case BAR_COMMON:
 		common_write(vdev, at, value, size);
 		break;
+	case BAR_DEVICE:
+		if (vdev->ops->config_write)
+			vdev->ops->config_write(vdev->owner, at, value, size);
+		break;
 	case BAR_NOTIFY:
 		/* the address says which queue, as a doorbell sees it */
 		virtio_notify(vdev, at / NOTIFY_MULTIPLIER);

@@ -37,6 +37,9 @@ struct virtio_ops {
 	 * after a load, and when a reset has cleared them. NULL: no need.
 	 */
 	void (*configure)(void *owner);
+	/* the driver writes to the config; NULL: it is read-only */
+	void (*config_write)(void *owner, uint64_t offset, uint64_t value,
+			     unsigned int size);
 	void (*free)(void *owner);
 };
 
