@@ -14,8 +14,6 @@
 #define PAGE	4096
 
 /* indices of vmm_apic.regs */
-#define APIC_SVR	0x0f
-#define APIC_LVT0	0x35
 
 FIXTURE(exits) {
 	struct vm *vm;
@@ -322,23 +320,10 @@ static void install_handler(struct vm *vm)
 	vm->ram[HANDLER + 2] = 0xcf;
 }
 
-/* as firmware sets it up: LINT0 passes the PIC's interrupts on */
-static void virtual_wire(struct vcpu *v)
-{
-	static struct vmm_state st;
-
-	if (vcpu_get(v, VMM_STATE_APIC, &st))
-		vm_die("VMM_GET_STATE failed");
-	st.apic.regs[APIC_SVR] = 0x1ff;
-	st.apic.regs[APIC_LVT0] = 0x700;
-	if (vcpu_set(v, VMM_STATE_APIC, &st))
-		vm_die("VMM_SET_STATE failed");
-}
-
 /* this and the next fail in Bochs 2.7: see offer_interrupt in kmod/svm/run.c */
 TEST_F(exits, window_and_extint)
 {
-	virtual_wire(self->v);
+	vcpu_virtual_wire(self->v);
 	install_handler(self->vm);
 	/* out 1; sti; out 2; out 3; the window opens behind STI's shadow */
 	CODE(0xe6, 0x01, 0xfb, 0xe6, 0x02, 0xe6, 0x03);
@@ -362,7 +347,7 @@ TEST_F(exits, window_and_extint)
 
 TEST_F(exits, extint_wakes_hlt)
 {
-	virtual_wire(self->v);
+	vcpu_virtual_wire(self->v);
 	install_handler(self->vm);
 	CODE(0xfb, 0xf4, 0xe6, 0x03);
 	self->run->flags = VMM_RUN_WINDOW;

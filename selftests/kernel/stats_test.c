@@ -137,6 +137,7 @@ TEST_F(stats, interrupt)
 {
 	struct vcpu *v = self->v;
 
+	vcpu_virtual_wire(v);
 	/* IVT entry 0x30: out 0x12,al. Code: sti; jmp . */
 	((u16 *)self->vm->ram)[0x60] = GUEST_IMAGE + 16;
 	((u16 *)self->vm->ram)[0x61] = 0;

@@ -353,6 +353,18 @@ int vcpu_set(struct vcpu *v, u32 mask, struct vmm_state *st)
 	return vm_ioctl(v->fd, VMM_SET_STATE, st);
 }
 
+void vcpu_virtual_wire(struct vcpu *v)
+{
+	static struct vmm_state st;
+
+	if (vcpu_get(v, VMM_STATE_APIC, &st))
+		vm_die("VMM_GET_STATE failed");
+	st.apic.regs[APIC_SVR] = 0x1ff;
+	st.apic.regs[APIC_LVT0] = 0x700;
+	if (vcpu_set(v, VMM_STATE_APIC, &st))
+		vm_die("VMM_SET_STATE failed");
+}
+
 /* the fields that differ from CPU to CPU: the APIC ID's copies */
 static void cpuid_for(struct vmm_cpuid_entry *e, u32 id)
 {

@@ -180,8 +180,14 @@ void vcpu_start64(struct vcpu *v, u64 rip);		/* writes page tables */
 
 /* ---- state ----------------------------------------------------------------- */
 
+/* indices of vmm_apic.regs[] */
+#define APIC_SVR	0x0f
+#define APIC_LVT0	0x35
+
 int vcpu_get(struct vcpu *v, u32 mask, struct vmm_state *st);	/* 0, -errno */
 int vcpu_set(struct vcpu *v, u32 mask, struct vmm_state *st);
+/* LINT0 passes the PIC's interrupts on, as firmware sets it up */
+void vcpu_virtual_wire(struct vcpu *v);
 int vcpu_set_cpuid(struct vcpu *v);	/* all that VMM_GET_CPUID offers */
 struct vmm_msr *vcpu_find_msr(struct vmm_state *st, u32 index);	/* or NULL */
 
