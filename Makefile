@@ -121,7 +121,10 @@ $(B)/unit/vmmd.a: $(unit_objects)
 
 $(unit_tests): $(B)/unit/%: $(B)/unit/selftests/unit/%.o $(B)/unit/vmmd.a
 	$(call say,LD)
-	$(Q)$(CC) $(sanitizers) -o $@ $^ $(vmmd_libs) -lcmocka
+	$(Q)$(CC) $(sanitizers) $(unit_ldflags) -o $@ $^ $(vmmd_libs) -lcmocka
+
+# This one brings some of a file's functions; the first definition counts.
+$(B)/unit/test_vcpu: unit_ldflags = -Wl,--allow-multiple-definition
 
 # ---- kernel selftests: build/selftests/NAME_test, and what they share
 

@@ -316,13 +316,16 @@ static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
 
-	for (;;) {
-		__atomic_store_n(&v->api.run->kick, 0, __ATOMIC_SEQ_CST);
-		if (atomic_load(&v->want) == VCPU_RUNNING)
+	/* first of all, too: nobody waits for a vCPU that does not say it runs */
+	while (vcpu_park(v) != VCPU_FINISHED) {
+		for (;;) {
+			__atomic_store_n(&v->api.run->kick, 0, __ATOMIC_SEQ_CST);
+			if (atomic_load(&v->want) != VCPU_RUNNING)
+				break;
 			vcpu_step(v);
-		else if (vcpu_park(v) == VCPU_FINISHED)
-			return NULL;
+		}
 	}
+	return NULL;
 }
 
 int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int id,
