@@ -111,7 +111,8 @@ $(B)/unit/%.o: %.c | $(vmmd_tables)
 	$(Q)$(CC) $(unit_cflags) -MMD -MP -c -o $@ $<
 
 # kshim/ plays the kernel for tests that include the module's sources.
-$(B)/unit/selftests/%: unit_cflags += -iquote selftests/unit -I selftests/unit/kshim
+$(B)/unit/selftests/%: unit_cflags += -iquote selftests/unit -iquote kmod \
+	-I selftests/unit/kshim
 
 # An archive: a test may bring functions of its own in the place of a file's.
 $(B)/unit/vmmd.a: $(unit_objects)

@@ -7,7 +7,7 @@
  *   on.c     VMX operation, VMCS        host.c   the host's half of the VMCS
  *   run.c    entry and exit             exit.c   what an exit means
  *   state.c  registers in the VMCS      enter.S  the world switch
- *   why.c    why an entry was refused
+ *   why.c    why an entry was refused: the guest's state   why_control.c  ours
  */
 #ifndef VMM_VMX_H
 #define VMM_VMX_H

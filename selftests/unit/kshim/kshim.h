@@ -117,8 +117,25 @@ static inline void yield(void)
 {
 }
 
+#define EFER_SCE		(1U << 0)
+#define EFER_LME		(1U << 8)
 #define EFER_LMA		(1U << 10)
 #define EFER_NX			(1U << 11)
+#define EFER_SVME		(1U << 12)
+
+/* as in the kernel: how much there is, not how much there would be */
+#define scnprintf(text, size, ...) \
+	({ size_t n_ = snprintf(text, size, __VA_ARGS__); n_ < (size) ? n_ : (size) - 1; })
+
+#define asmlinkage
+#define DECLARE_PER_CPU(type, name)	extern type name
+#ifndef __always_inline
+#define __always_inline			inline
+#endif
+
+extern struct cpuinfo_x86 {
+	u8 x86_virt_bits, x86_phys_bits;
+} boot_cpu_data;
 
 /* ---- time: stands still until the test moves it ---------------------------- */
 
