@@ -14,6 +14,7 @@
 #include "walk.h"
 
 #define EMU_VEC_SIZE	32		/* XMM in the low half, YMM in all of it */
+#define EMU_X87_SIZE	160		/* of FXSAVE64's image, what comes before XMM0 */
 
 struct emu_ops {
 	/* size is 1, 2, 4 or 8 bytes */
@@ -26,6 +27,9 @@ struct emu_ops {
 	/* vector register `reg`, all EMU_VEC_SIZE bytes; 0 or -errno */
 	int (*vec_get)(void *owner, unsigned int reg, uint8_t *v);
 	int (*vec_set)(void *owner, unsigned int reg, const uint8_t *v);
+	/* EMU_X87_SIZE bytes; set leaves alone what of it is MXCSR; 0 or -errno */
+	int (*x87_get)(void *owner, void *x87);
+	int (*x87_set)(void *owner, const void *x87);
 };
 
 /*

@@ -7,6 +7,7 @@
  *   emulate_alu.c     arithmetic and logic, with flags
  *   emulate_move.c    moves, stack, jumps, vector moves
  *   emulate_string.c  string instructions, also INS and OUTS
+ *   emulate_x87.c     floating point with an operand in memory
  *
  * An instruction works on a copy of the registers, which replaces the caller's
  * when it is complete. It resolves all its operands, with every fault that may
@@ -46,7 +47,7 @@ emu_fn emu_alu2, emu_alu1, emu_shift, emu_bit, emu_scan, emu_mul, emu_imul;
 emu_fn emu_div, emu_idiv;
 emu_fn emu_cmpxchg, emu_cmpxchg_wide, emu_xadd, emu_setcc, emu_cmovcc;
 emu_fn emu_mov, emu_movsx, emu_movbe, emu_xchg, emu_push, emu_pop, emu_jump;
-emu_fn emu_touch, emu_vector;
+emu_fn emu_touch, emu_vector, emu_x87;
 emu_fn emu_string;
 
 enum alu { ALU_ADD, ALU_ADC, ALU_SUB, ALU_SBB, ALU_CMP, ALU_AND, ALU_OR,

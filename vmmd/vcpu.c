@@ -92,6 +92,24 @@ static int op_vec_set(void *owner, unsigned int reg, const uint8_t *in)
 	return ret ? ret : api_set_state(&v->api, &v->scratch, VMM_STATE_XSAVE);
 }
 
+static int op_x87_get(void *owner, void *x87)
+{
+	struct vcpu *v = owner;
+	int ret = api_get_state(&v->api, &v->scratch, VMM_STATE_XSAVE);
+
+	return ret ? ret : x87_get(&v->scratch.xsave, x87);
+}
+
+static int op_x87_set(void *owner, const void *x87)
+{
+	struct vcpu *v = owner;
+	int ret = api_get_state(&v->api, &v->scratch, VMM_STATE_XSAVE);
+
+	if (!ret)
+		ret = x87_set(&v->scratch.xsave, x87);
+	return ret ? ret : api_set_state(&v->api, &v->scratch, VMM_STATE_XSAVE);
+}
+
 static const struct emu_ops vcpu_emu_ops = {
 	.mmio_read	= op_mmio_read,
 	.mmio_write	= op_mmio_write,
@@ -99,6 +117,8 @@ static const struct emu_ops vcpu_emu_ops = {
 	.pio_write	= op_pio_write,
 	.vec_get	= op_vec_get,
 	.vec_set	= op_vec_set,
+	.x87_get	= op_x87_get,
+	.x87_set	= op_x87_set,
 };
 
 static void vcpu_inject(struct vcpu *v, const struct walk_fault *f)

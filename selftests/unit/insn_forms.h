@@ -25,6 +25,8 @@
 #define FORM_NONZERO	0x1000000	/* undefined for a zero source */
 #define FORM_DIV	0x2000000	/* a dividend whose quotient fits */
 #define FORM_IDIV	0x4000000
+#define FORM_X87	0x8000000
+#define FORM_FCW	0x10000000	/* loads a control word that masks all */
 #define FORM_FLAGS	0xfff
 
 struct form {
@@ -197,5 +199,19 @@ FORM("vmovdqa (%rbx), %ymm0", FORM_AVX | FORM_ALIGN32)
 FORM("vmovntdq %ymm0, (%rbx)", FORM_AVX | FORM_ALIGN32)
 FORM("vmovd (%rbx), %xmm0", FORM_AVX) FORM("vmovq (%rbx), %xmm0", FORM_AVX)
 FORM("vmovss (%rbx), %xmm0", FORM_AVX) FORM("vmovsd %xmm0, (%rbx)", FORM_AVX)
+
+/* floating point: single, double, extended; integers; BCD; control words */
+#define X87(text)	FORM(text, FORM_X87)
+#define X87_REAL(op)	X87(op "s (%rbx)") X87(op "l (%rbx)")
+#define X87_INT(op)	X87(op "s (%rbx)") X87(op "l (%rbx)")
+X87_REAL("fld") X87("fldt (%rbx)") X87_REAL("fst") X87_REAL("fstp") X87("fstpt (%rbx)")
+X87_INT("fild") X87("fildll (%rbx)") X87_INT("fist") X87_INT("fistp") X87("fistpll (%rbx)")
+X87("fisttps (%rbx)") X87("fisttpl (%rbx)") X87("fisttpll (%rbx)")
+X87("fbld (%rbx)") X87("fbstp (%rbx)")
+X87_REAL("fadd") X87_REAL("fmul") X87_REAL("fcom") X87_REAL("fcomp") X87_REAL("fsub")
+X87_REAL("fsubr") X87_REAL("fdiv") X87_REAL("fdivr")
+X87_INT("fiadd") X87_INT("fimul") X87_INT("ficom") X87_INT("ficomp") X87_INT("fisub")
+X87_INT("fisubr") X87_INT("fidiv") X87_INT("fidivr")
+FORM("fldcw (%rbx)", FORM_X87 | FORM_FCW) X87("fnstcw (%rbx)") X87("fnstsw (%rbx)")
 
 #endif

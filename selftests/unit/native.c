@@ -69,7 +69,16 @@ bool native_init(void)
 #define VEC(i)	(offsetof(struct native, vec) + 32 * (i))
 #define RSP	4
 
-static void emit_all(const void *insn, unsigned int len)
+/* FXRSTOR64 (reg field 1) or FXSAVE64 (0) of the context's image */
+static void emit_fxsave(unsigned int reg)
+{
+	uint8_t b[] = { 0x48, 0x0f, 0xae, 0x04 | reg << 3, 0x25 };
+
+	emit(b, sizeof(b));
+	emit_disp(offsetof(struct native, fxsave));
+}
+
+static void emit_all(const void *insn, unsigned int len, bool x87)
 {
 	static const uint8_t saved[] = {	/* push rbx rbp r12..r15 */
 		0x53, 0x55, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41, 0x57,
@@ -79,10 +88,12 @@ static void emit_all(const void *insn, unsigned int len)
 	};
 	static const uint8_t push_flags[] = { 0xff, 0x34, 0x25 }, popf = 0x9d;
 	static const uint8_t pop_flags[] = { 0x8f, 0x04, 0x25 }, pushf = 0x9c;
-	static const uint8_t cld = 0xfc, ret = 0xc3;
+	static const uint8_t cld = 0xfc, ret = 0xc3, fninit[] = { 0xdb, 0xe3 };
 	unsigned int i;
 
 	emit(saved, sizeof(saved));
+	if (x87)
+		emit_fxsave(1);
 	for (i = 0; i < NATIVE_VECS; i++)
 		emit_vec(false, i, VEC(i));
 	emit(push_flags, sizeof(push_flags));
@@ -99,6 +110,10 @@ static void emit_all(const void *insn, unsigned int len)
 	emit(pop_flags, sizeof(pop_flags));
 	emit_disp(offsetof(struct native, rflags));
 	emit(&cld, 1);
+	if (x87) {
+		emit_fxsave(0);
+		emit(fninit, sizeof(fninit));
+	}
 	for (i = 0; i < NATIVE_VECS; i++)
 		emit_vec(true, i, VEC(i));
 	emit(restored, sizeof(restored));
@@ -111,7 +126,7 @@ void native_run(struct native *n, const void *code, unsigned int len)
 
 	*context = *n;
 	at = (uint8_t *)CODE;
-	emit_all(code, len);
+	emit_all(code, len, n->x87);
 	((void (*)(void))CODE)();
 	*n = *context;
 }

@@ -18,6 +18,8 @@ struct native {
 	uint64_t rflags;
 	uint64_t host_rsp;
 	uint8_t vec[NATIVE_VECS][32];
+	bool x87;		/* fxsave counts: ST0 to ST7, control words */
+	uint8_t fxsave[512] __attribute__((aligned(16)));
 };
 
 bool native_init(void);		/* false: the addresses are taken */

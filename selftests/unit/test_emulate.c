@@ -652,7 +652,9 @@ static void test_refusals(void **state)
 		{ "\x8e\x1b", 2, "mov ds" },
 		{ "\x0f\x01\x13", 3, "lgdt" },
 		{ "\xff\x2b", 2, "jmp" },		/* far */
-		{ "\xd8\x03", 2, "fadd" },
+		{ "\xd8\x03", 2, "fadd" },		/* no x87_get here */
+		{ "\xd9\x23", 2, "fldenv" },
+		{ "\xdd\x33", 2, "fnsave" },
 		{ "\x0f\x22\xd8", 3, "mov cr3" },
 		{ "\x0f\x0a", 2, "0f 0a" },		/* no instruction */
 		{ "\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x66\x90",
@@ -675,6 +677,102 @@ static void test_refusals(void **state)
 	assert_int_equal(f->n, 0);
 }
 
+/* ---- x87: test_emulate_native has what it computes ------------------------------ */
+
+static struct {
+	uint16_t fcw, fsw;
+	uint8_t tags, reserved;
+	uint16_t fop;
+	uint64_t fip, fdp;
+	uint8_t rest[EMU_X87_SIZE - 24];
+} x87;
+
+static int x87_get(void *owner, void *s)
+{
+	memcpy(s, &x87, sizeof(x87));
+	return 0;
+}
+
+static int x87_set(void *owner, const void *s)
+{
+	memcpy(&x87, s, sizeof(x87));
+	return 0;
+}
+
+static const struct emu_ops x87_ops = {
+	.mmio_read = dev_read, .mmio_write = dev_write,
+	.pio_read = port_read, .pio_write = port_write,
+	.x87_get = x87_get, .x87_set = x87_set,
+};
+
+static void x87_begin(struct fixture *f, uint16_t fcw, uint16_t fsw)
+{
+	memset(&x87, 0, sizeof(x87));
+	x87.fcw = fcw;
+	x87.fsw = fsw;
+	f->e.ops = &x87_ops;
+	f->e.regs.rip = CODE;
+	f->e.regs.gpr[VMM_RBX] = DEV;
+	f->n = 0;
+}
+
+/* the last instruction and its operand are the guest's, not this program's */
+static void test_x87_pointers(void **state)
+{
+	struct fixture *f = *state;
+
+	x87_begin(f, 0x37f, 0);
+	assert_int_equal(RUN(f, "\xdd\x43\x08"), EMU_DONE);	/* fldl 8(%rbx) */
+	expect_access(f, 0, false, MMIO + 8, 8, 0x1122334455667788);
+	assert_int_equal(x87.fop, 0x543);
+	assert_int_equal(x87.fip, CODE);
+	assert_int_equal(x87.fdp, DEV + 8);
+	assert_int_equal(x87.fsw >> 11, 7);
+	assert_int_equal(x87.tags, 0x80);
+}
+
+/* an exception that the guest wants to hear of: nothing is done */
+static void test_x87_unmasked(void **state)
+{
+	struct fixture *f = *state;
+
+	/* is pending already; but these two do not wait for it */
+	x87_begin(f, 0x37e, 0x8081);
+	assert_int_equal(RUN(f, "\xdd\x03"), EMU_UNSUPPORTED);
+	assert_int_equal(f->n, 0);
+	assert_int_equal(RUN(f, "\xdd\x3b"), EMU_DONE);		/* fnstsw (%rbx) */
+	expect_access(f, 0, true, MMIO, 2, 0x8081);
+	f->e.regs.rip = CODE;
+	assert_int_equal(RUN(f, "\xd9\x3b"), EMU_DONE);		/* fnstcw (%rbx) */
+	expect_access(f, 1, true, MMIO, 2, 0x37e);
+	/* comes of it: the stack is empty */
+	x87_begin(f, 0x37e, 0);
+	assert_int_equal(RUN(f, "\xdd\x1b"), EMU_UNSUPPORTED);	/* fstpl (%rbx) */
+	assert_int_equal(f->n, 0);
+	assert_int_equal(x87.fsw, 0);
+	/* masked, it is the indefinite number */
+	x87_begin(f, 0x37f, 0);
+	assert_int_equal(RUN(f, "\xdd\x1b"), EMU_DONE);
+	expect_access(f, 0, true, MMIO, 8, 0xfff8000000000000);
+	assert_int_equal(x87.fsw & 0x41, 0x41);
+}
+
+static void test_x87_page_fault(void **state)
+{
+	struct fixture *f = *state;
+
+	x87_begin(f, 0x37f, 0);
+	f->e.regs.gpr[VMM_RBX] = DEV + PAGE;
+	assert_int_equal(RUN(f, "\xdd\x1b"), EMU_FAULT);	/* read-only */
+	assert_int_equal(x87.fsw, 0);
+	/* ten bytes are eight and two */
+	x87_begin(f, 0x37f, 0);
+	f->e.regs.gpr[VMM_RBX] = DEV + 16;
+	assert_int_equal(RUN(f, "\xdb\x3b"), EMU_DONE);		/* fstpt (%rbx) */
+	expect_access(f, 0, true, MMIO + 16, 8, 0xc000000000000000);
+	expect_access(f, 1, true, MMIO + 24, 2, 0xffff);
+}
+
 /* random bytes in every mode: anything may come out, but nothing breaks */
 static void test_random_code(void **state)
 {
@@ -685,6 +783,7 @@ static void test_random_code(void **state)
 	unsigned int i, j;
 
 	srandom(1);
+	x87_begin(f, 0x37f, 0);
 	f->e.io = &io;
 	for (i = 0; i < 60000; i++) {
 		f->g.sregs = sregs;
@@ -741,6 +840,7 @@ int main(void)
 		T(test_ins_fault_first), T(test_source_prefix),
 		T(test_real_mode), T(test_unreal_mode), T(test_protected_mode),
 		T(test_call_and_jump), T(test_refusals), T(test_random_code),
+		T(test_x87_pointers), T(test_x87_unmasked), T(test_x87_page_fault),
 		T(test_peek),
 	};
 

@@ -29,6 +29,7 @@ static struct guest64 guest;
 static struct emu_cache *cache;
 static uint8_t mmio[NATIVE_SIZE];	/* what the emulated device holds */
 static uint8_t vec[16][EMU_VEC_SIZE];
+static uint8_t x87[EMU_X87_SIZE];
 static uint64_t seed = 1;
 
 static uint64_t rnd(void)
@@ -92,9 +93,24 @@ static int vec_set(void *owner, unsigned int reg, const uint8_t *v)
 	return 0;
 }
 
+static int x87_get(void *owner, void *s)
+{
+	(void)owner;
+	memcpy(s, x87, EMU_X87_SIZE);
+	return 0;
+}
+
+static int x87_set(void *owner, const void *s)
+{
+	(void)owner;
+	memcpy(x87, s, EMU_X87_SIZE);
+	return 0;
+}
+
 static const struct emu_ops ops = {
 	.mmio_read = mmio_read, .mmio_write = mmio_write,
 	.vec_get = vec_get, .vec_set = vec_set,
+	.x87_get = x87_get, .x87_set = x87_set,
 };
 
 static uint64_t ram_gpa(unsigned int page)
@@ -149,8 +165,56 @@ static void make_memory(void)
 	/* long equal stretches make REPE and REPNE run */
 	for (i = 0; i < NATIVE_SIZE / 8; i++)
 		p[i] = repeat ? same : value();
+}
+
+/* the emulated guest's is the same */
+static void copy_memory(void)
+{
+	unsigned int i;
+
 	for (i = 0; i < NATIVE_SIZE / PAGE; i++)
 		memcpy(window_page(i), (void *)(NATIVE_DATA + i * PAGE), PAGE);
+}
+
+#define FCW		0
+#define FSW		2
+#define TAGS		4
+#define POINTERS	6		/* last instruction and operand; MXCSR */
+#define POINTERS_END	32
+#define MXCSR		24
+#define ST(i)		(32 + 16 * (i))
+#define FCW_MASKED	0x7f		/* and bit 6, which is always there */
+
+/* any precision, rounding, depth of the stack; numbers of all kinds */
+static void make_x87(struct native *n)
+{
+	uint16_t fcw = (rnd() & 0xf00) | FCW_MASKED, fsw = rnd() & 0x7f7f;
+	uint32_t mxcsr = 0x1f80;
+	unsigned int i;
+
+	n->x87 = true;
+	memcpy(n->fxsave + FCW, &fcw, 2);
+	memcpy(n->fxsave + FSW, &fsw, 2);
+	n->fxsave[TAGS] = rnd() & 1 ? 0xff : rnd();
+	memcpy(n->fxsave + MXCSR, &mxcsr, 4);
+	for (i = 0; i < 8; i++) {
+		uint64_t mantissa = value();
+		uint16_t exponent = rnd() & 1 ? 0x3fff + rnd() % 64 - 32 : value();
+
+		if (rnd() & 3)
+			mantissa |= 1ULL << 63;
+		memcpy(n->fxsave + ST(i), &mantissa, 8);
+		memcpy(n->fxsave + ST(i) + 8, &exponent, 2);
+	}
+	memcpy(x87, n->fxsave, sizeof(x87));
+}
+
+/* a control word that unmasks what is pending is nothing to compare */
+static void make_control_word(struct native *n)
+{
+	uint16_t fcw = (rnd() & 0xf00) | FCW_MASKED;
+
+	memcpy((void *)n->gpr[VMM_RBX], &fcw, 2);
 }
 
 static void make_registers(const struct form *f, struct native *n)
@@ -190,6 +254,10 @@ static void make_registers(const struct form *f, struct native *n)
 	if (!native_has_avx())
 		for (i = 0; i < NATIVE_VECS; i++)
 			memset(n->vec[i] + 16, 0, 16);
+	if (f->attr & FORM_X87)
+		make_x87(n);
+	if (f->attr & FORM_FCW)
+		make_control_word(n);
 }
 
 static void put_code(const struct form *f, uint64_t rip)
@@ -223,6 +291,10 @@ static void compare(const struct form *f, const struct native *n,
 	for (i = 0; i < NATIVE_SIZE / PAGE; i++)
 		if (memcmp(window_page(i), (void *)(NATIVE_DATA + i * PAGE), PAGE))
 			fail_msg("%s: memory of page %u differs", f->text, i);
+	if (n->x87 && (memcmp(x87, n->fxsave, POINTERS) ||
+		       memcmp(x87 + POINTERS_END, n->fxsave + POINTERS_END,
+			      sizeof(x87) - POINTERS_END)))
+		fail_msg("%s: x87 registers differ", f->text);
 	for (i = 0; i < NATIVE_VECS; i++)
 		if (memcmp(vec[i], n->vec[i], native_has_avx() ? 32 : 16))
 			fail_msg("%s: vector register %u differs", f->text, i);
@@ -293,6 +365,7 @@ static void run_form(const struct form *f)
 		return;
 	if (f->attr & (FORM_DIV | FORM_IDIV) && !make_dividend(f, &n))
 		return;
+	copy_memory();
 	memcpy(e.regs.gpr, n.gpr, sizeof(n.gpr));
 	e.regs.rflags = n.rflags;
 	e.regs.rip = rip;

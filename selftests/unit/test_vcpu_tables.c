@@ -171,6 +171,35 @@ static void test_vectors(void **state)
 	assert_int_equal(x.area[159], 0xee);
 }
 
+static void test_x87(void **state)
+{
+	static struct vmm_xsave x;
+	uint8_t s[X87_SIZE], t[X87_SIZE];
+	unsigned int i;
+
+	(void)state;
+	x.xcr0 = 3;
+	x.size = 576;
+	memset(x.area, 0xee, sizeof(x.area));
+	memset(x.area + 512, 0, 64);
+	/* in its initial state, whatever the bytes are; MXCSR is not of it */
+	assert_int_equal(x87_get(&x, s), 0);
+	assert_int_equal(s[0] | s[1] << 8, 0x37f);
+	for (i = 2; i < sizeof(s); i++)
+		assert_int_equal(s[i], i >= 24 && i < 32 ? 0xee : 0);
+	for (i = 0; i < sizeof(s); i++)
+		s[i] = i + 1;
+	assert_int_equal(x87_set(&x, s), 0);
+	assert_int_equal(bv(&x), 1);
+	assert_int_equal(x87_get(&x, t), 0);
+	for (i = 0; i < sizeof(t); i++)
+		assert_int_equal(t[i], i >= 24 && i < 32 ? 0xee : i + 1);
+	assert_int_equal(x.area[X87_SIZE], 0xee);
+	x.size = 512;
+	assert_int_equal(x87_get(&x, s), -EINVAL);
+	assert_int_equal(x87_set(&x, s), -EINVAL);
+}
+
 static void test_vectors_without_avx(void **state)
 {
 	static struct vmm_xsave x;
@@ -198,7 +227,7 @@ int main(void)
 		cmocka_unit_test(test_topology), cmocka_unit_test(test_one_cpu),
 		cmocka_unit_test(test_intel), cmocka_unit_test(test_full),
 		cmocka_unit_test(test_phys_bits), cmocka_unit_test(test_vectors),
-		cmocka_unit_test(test_vectors_without_avx),
+		cmocka_unit_test(test_vectors_without_avx), cmocka_unit_test(test_x87),
 	};
 
 	return cmocka_run_group_tests_name("vcpu_tables", tests, NULL, NULL);

@@ -325,6 +325,7 @@ static const struct row good_rows[] = {
 	{ "", PAE, 0, { { AR(VMM_TR), 0x83 } } },
 	{ "", PAE, 0, { { AR(VMM_CS), 0xc093 } } },
 	{ "", LONG, 0, { { LIMIT(VMM_TR), 0xfffff } } },
+	{ "", LONG, 0, { { GUEST_GDTR_LIMIT, 0xffff }, { GUEST_IDTR_LIMIT, 0xffff } } },
 	/* bit 47 need not be as those above it */
 	{ "", LONG, 0, { { GUEST_RIP, NONCANONICAL } } },
 	{ "", LONG, INJECT(INTR_TYPE_EXT_INTR, 0x20), { { GUEST_RFLAGS, 0x202 } } },
@@ -534,6 +535,7 @@ static const struct row good_controls[] = {
 	{ "", LONG, INTR_TYPE_NMI_INTR, {} },
 	{ "", LONG, INJECT(INTR_TYPE_NMI_INTR, 2), {} },
 	{ "", LONG, INJECT(INTR_TYPE_HARD_EXCEPTION, 6), {} },
+	{ "", LONG, INJECT(INTR_TYPE_HARD_EXCEPTION, 31), {} },
 	{ "", LONG, INJECT(INTR_TYPE_HARD_EXCEPTION | INTR_INFO_DELIVER_CODE_MASK, 8), {} },
 	{ "", LONG, INJECT(INTR_TYPE_HARD_EXCEPTION | INTR_INFO_DELIVER_CODE_MASK, 17), {} },
 	{ "", LONG, INJECT(INTR_TYPE_HARD_EXCEPTION | INTR_INFO_DELIVER_CODE_MASK, 14),

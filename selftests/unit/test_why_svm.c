@@ -70,11 +70,7 @@ static const struct {
 	ROW("PAT", pat, 2 ^ 6),
 	ROW("PAT", pat, 3 ^ 6),
 	ROW("PAT", pat, 8ULL << 56),
-	ROW("EVENTINJ", event_inj, EVENT(1, 0)),
-	ROW("EVENTINJ", event_inj, EVENT(5, 0)),
-	ROW("EVENTINJ", event_inj, EVENT(EVTYPE_EXCEPTION, 2)),
-	ROW("EVENTINJ", event_inj, EVENT(EVTYPE_EXCEPTION, 32)),
-	ROW("EVENTINJ", event_inj, EVENT(EVTYPE_INTR, 0x20) | 1 << 12),
+	ROW("PAT", pat, (2ULL ^ 7) << 48),
 	ROW("VMRUN intercept", intercept4, INTERCEPT4_VMRUN),
 	ROW("ASID", asid, 1),
 	ROW("nCR3", n_cr3, 1ULL << 40),
@@ -108,6 +104,34 @@ static void each_rule(void **unused)
 	}
 }
 
+/* an illegal one is named beside others, a legal one only if there are none */
+static void events(void **unused)
+{
+	static const struct {
+		u64 event;
+		bool illegal;
+	} t[] = {
+		{ EVENT(1, 0), true }, { EVENT(5, 0), true }, { EVENT(7, 0), true },
+		{ EVENT(EVTYPE_EXCEPTION, 2), true }, { EVENT(EVTYPE_EXCEPTION, 32), true },
+		{ EVENT(EVTYPE_INTR, 0x20) | 1 << 12, true },
+		{ EVENT(EVTYPE_INTR, 0x20) | 1 << 30, true },
+		{ EVENT(EVTYPE_INTR, 0x20), false }, { EVENT(EVTYPE_INTR, 2), false },
+		{ EVENT(EVTYPE_NMI, 2), false }, { EVENT(4, 0x80), false },
+		{ EVENT(EVTYPE_EXCEPTION, 31), false },
+		{ EVENT(EVTYPE_EXCEPTION, 14) | EVENT_HAS_ERROR | 7ULL << 32, false },
+		{ EVENT(1, 0) & ~EVENT_VALID, false },
+	};
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(t); i++) {
+		good();
+		vmcb.event_inj = t[i].event;
+		assert_string_equal(why(), t[i].event & EVENT_VALID ? "EVENTINJ" : "VMCB");
+		vmcb.cr3 = ~0ULL;
+		assert_string_equal(why(), t[i].illegal ? "CR3 EVENTINJ" : "CR3");
+	}
+}
+
 static void good_state(void **unused)
 {
 	good();
@@ -130,6 +154,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(each_rule),
+		cmocka_unit_test(events),
 		cmocka_unit_test(good_state),
 		cmocka_unit_test(many_names),
 	};
