@@ -272,12 +272,13 @@ int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
 }
 
 /*
- * TSC_AUX is read by RDTSCP without an exit. The kernel's own use of it is in
- * userspace only (the CPU number), so it may be the guest's in the fast gear.
+ * TSC_AUX is read by RDTSCP without an exit, on some CPUs also by a guest whose
+ * CPUID has none. The kernel's own use of it is in userspace only (the CPU number),
+ * so it may be the guest's in the fast gear.
  */
 void vmm_msr_load(struct vmm_vcpu *vcpu)
 {
-	if (vcpu->has_rdtscp && vcpu->tsc_aux != this_cpu_read(host_tsc_aux))
+	if (boot_cpu_has(X86_FEATURE_RDTSCP) && vcpu->tsc_aux != this_cpu_read(host_tsc_aux))
 		wrmsrl(MSR_TSC_AUX, vcpu->tsc_aux);
 }
 
@@ -285,7 +286,7 @@ void vmm_msr_put(struct vmm_vcpu *vcpu)
 {
 	u64 host = this_cpu_read(host_tsc_aux);
 
-	if (vcpu->has_rdtscp && vcpu->tsc_aux != host)
+	if (boot_cpu_has(X86_FEATURE_RDTSCP) && vcpu->tsc_aux != host)
 		wrmsrl(MSR_TSC_AUX, host);
 }
 
