@@ -23,7 +23,7 @@ MODELS = {"vmx": "corei7_haswell_4770", "vmx-off": "corei7_haswell_4770", "svm-b
 MODULES = ("nd_e820", "nd_pmem", "squashfs", "overlay")
 DISK_MODULES = ("ata_piix", "sd_mod")
 # For modprobe in the lab.
-MORE_MODULES = ("kvm_intel", "kvm_amd", "tun", "loop", "ext4", "msr", "cpuid")
+MORE_MODULES = ("kvm_intel", "kvm_amd", "tun", "loop", "ext4", "zram", "msr", "cpuid")
 
 # Packages whose files the lab shows, with those that they and the essential
 # ones depend on.

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/utsname.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -503,6 +504,76 @@ TEST_F(host, what_the_guest_wrote_survives_swap)
 			EXPECT_EQ(round << 16 | i, p[i * 1024]);
 	}
 	EXPECT_LE(out + (long)(3 * SWAPPED / PAGE / 8), vmstat("pswpout"));
+	EXPECT_EQ(0, system("swapoff /dev/zram0 && echo 1 >/sys/block/zram0/reset"));
+}
+
+/* how many of every second page, from the first on, are in memory */
+static unsigned int resident(const void *p, unsigned int first)
+{
+	int fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	unsigned int n = 0;
+	u64 i, entry;
+
+	for (i = first; i < SWAPPED / PAGE; i += 2) {
+		if (pread(fd, &entry, 8, ((uintptr_t)p / PAGE + i) * 8) != 8)
+			vm_die("pagemap: %s", strerror(errno));
+		n += entry >> 63;
+	}
+	close(fd);
+	return n;
+}
+
+/* no translation is left that would hide an access from the page tables */
+static void flush_tlb(struct vcpu *v)
+{
+	static struct vmm_state st;
+
+	if (vcpu_get(v, VMM_STATE_SREGS, &st) || vcpu_set(v, VMM_STATE_SREGS, &st))
+		vm_die("VMM_GET_STATE or VMM_SET_STATE of the segments");
+}
+
+/* from 6.10 on it does not ask whether a page is in use, and no other call does */
+static bool pageout_asks(void)
+{
+	unsigned int major, minor;
+	struct utsname u;
+
+	if (uname(&u) || sscanf(u.release, "%u.%u", &major, &minor) != 2)
+		vm_die("uname: %s", strerror(errno));
+	return major < 6 || (major == 6 && minor < 10);
+}
+
+/* the accessed bits of the nested tables count: what only the guest uses stays */
+TEST_F(host, pages_that_the_guest_reads_are_not_reclaimed)
+{
+	u32 *p = touch_alloc(SWAPPED, PAGE);
+	struct vmm_info info;
+	u64 i;
+
+	ASSERT_EQ(0, vm_ioctl(self->vm->dev, VMM_GET_INFO, &info));
+	if (!(info.features & VMM_FEAT_AD))
+		SKIP(return, "this CPU's nested page tables have no accessed bits");
+	if (!pageout_asks())
+		SKIP(return, "this kernel's MADV_PAGEOUT takes pages in use, too");
+	if (system("modprobe -q zram && echo 64M >/sys/block/zram0/disksize && "
+		   "mkswap -q /dev/zram0 && swapon /dev/zram0"))
+		SKIP(return, "no zram to swap to");
+	madvise(p, SWAPPED, MADV_NOHUGEPAGE);
+	for (i = 0; i < SWAPPED / PAGE; i++)
+		p[i * 1024] = i + 1;
+	ASSERT_EQ(0, map(self->vm, AREA, SWAPPED, p, 0));
+	for (i = 0; i < SWAPPED / PAGE; i++)
+		EXPECT_EQ(i + 1, read_at(self->v, AREA + i * PAGE));
+	/* they become old */
+	madvise(p, SWAPPED, MADV_PAGEOUT);
+	flush_tlb(self->v);
+	for (i = 0; i < SWAPPED / PAGE; i += 2)
+		EXPECT_EQ(i + 1, read_at(self->v, AREA + i * PAGE));
+	madvise(p, SWAPPED, MADV_PAGEOUT);
+	TH_LOG("%u pages of those in use stayed, %u of the others", resident(p, 0),
+	       resident(p, 1));
+	EXPECT_LT(SWAPPED / PAGE / 2 * 9 / 10, resident(p, 0));
+	EXPECT_GT(SWAPPED / PAGE / 2 / 10, resident(p, 1));
 	EXPECT_EQ(0, system("swapoff /dev/zram0 && echo 1 >/sys/block/zram0/reset"));
 }
 
