@@ -17,6 +17,10 @@
 #define PIN_NEEDED	(PIN_BASED_EXT_INTR_MASK | PIN_BASED_NMI_EXITING | \
 			 PIN_BASED_VIRTUAL_NMIS)
 #define PIN_LIKED	PIN_BASED_VMX_PREEMPTION_TIMER
+/*
+ * I/O exits without bitmaps, which would only say which ports do not exit (SDM 3C
+ * 25.6.4): no port of the host's is ever a guest's.
+ */
 #define PROC_NEEDED	(CPU_BASED_HLT_EXITING | CPU_BASED_MWAIT_EXITING | \
 			 CPU_BASED_RDPMC_EXITING | CPU_BASED_TPR_SHADOW | \
 			 CPU_BASED_MOV_DR_EXITING | CPU_BASED_UNCOND_IO_EXITING | \
