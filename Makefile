@@ -22,7 +22,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
-.PHONY: check-power check-refused check-boot check-soak parity unit
+.PHONY: check-power check-refused check-boot check-soak parity unit debug
 
 all: kmod vmmd guests selftests unit
 
@@ -39,13 +39,14 @@ endif
 endif
 endif
 
-# ---- kmod: build/kmod-SERIES/vmm.ko
+# ---- kmod: build/kmod-SERIES/vmm.ko; with DEBUG=1 build/kmod-debug-SERIES/vmm.ko
 #
 # The kernel's build system puts objects beside the sources: give it a mirror
 # of links per kernel. It tracks dependencies itself, so it is always called,
 # unless all is BUILT: two of it at a time would be in each other's way.
 
-modules := $(KERNELS:%=$(B)/kmod-%/vmm.ko)
+kmod_dir := $(B)/kmod$(if $(DEBUG),-debug)
+modules := $(KERNELS:%=$(kmod_dir)-%/vmm.ko)
 compat_probes := $(wildcard kmod/compat/*.c)
 
 kmod: $(modules)
@@ -53,14 +54,14 @@ kmod: $(modules)
 $(KERNELS:%=$(B)/kernel/%/release): $(B)/kernel/%/release:
 	scripts/kernel $*
 
-$(KERNELS:%=$(B)/kmod-%/compat_config.h): $(B)/kmod-%/compat_config.h: \
+$(KERNELS:%=$(kmod_dir)-%/compat_config.h): $(kmod_dir)-%/compat_config.h: \
 		$(B)/kernel/%/release $(compat_probes) scripts/compat-probe
 	@mkdir -p $(@D)
 	$(call say,PROBE)
 	+@scripts/compat-probe $(CURDIR)/$(B)/kernel/$*/headers >$@
 
 .PHONY: FORCE
-$(modules): $(B)/kmod-%/vmm.ko: $(B)/kmod-%/compat_config.h $(if $(BUILT),,FORCE)
+$(modules): $(kmod_dir)-%/vmm.ko: $(kmod_dir)-%/compat_config.h $(if $(BUILT),,FORCE)
 	@cd $(@D) && for f in $$(cd $(CURDIR) && find Kbuild kmod include -name '[!.]*' -type f); do \
 		mkdir -p $$(dirname $$f) && ln -sfn $(CURDIR)/$$f $$f || exit; \
 	done && find . -xtype l -delete
@@ -172,24 +173,30 @@ CPU ?= svm
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
 # the other what enters and leaves guests; two CPUs what needs two; and a guest
 # boots, but does not work.
-lane_svm := $(KERNELS:%='check-kernel KERNEL=%') $(KERNELS:%='check-power KERNEL=%') \
+lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
+	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory guests"' \
+	$(KERNELS:%='check-power KERNEL=%') \
 	'check-refused CPU=none' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host"' \
 	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
 
-check: all image
+# With DEBUG=1 the module itself sees the flush or the tag that no emulator misses.
+debug: kmod
+	+@$(MAKE) --no-print-directory kmod KERNELS=6.1 DEBUG=1
+
+check: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- $(lane_vmx)
 
-check-svm: all image
+check-svm: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check $(lane_svm)
 
 check-vmx: all image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check $(lane_vmx)
 
 # And what takes too long for every day.
-check-full: all image
+check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
 		check-soak 'check-lab CPU=vmx' $(lane_vmx) 'check-boot CPU=vmx FULL=1'
 
@@ -207,7 +214,7 @@ check-lab:
 # These two run in the emulated host; called elsewhere, they start it first.
 ifneq ($(in_lab),)
 series := $(shell uname -r | cut -d. -f1,2)
-module = $(B)/kmod-$(series)/vmm.ko
+module = $(kmod_dir)-$(series)/vmm.ko
 
 # "insmod" is insmod_test, "hotplug" what of it is about CPUs that come and go. A lab
 # that suspends has power_test, see check-power.
@@ -242,20 +249,22 @@ smp_vmx := 1
 SMP ?= $(smp_$(CPU))
 lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 
-check-kernel: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
-	$(lab) --timeout $(KERNEL_TIMEOUT) --out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some) \
-		-- make check-kernel $(if $(TESTS),TESTS="$(TESTS)")
+check-kernel: $(kmod_dir)-$(KERNEL)/vmm.ko selftests guests
+	$(lab) --timeout $(KERNEL_TIMEOUT) \
+		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug) \
+		-- make check-kernel DEBUG=$(DEBUG) $(if $(TESTS),TESTS="$(TESTS)")
 
-check-e2e: $(B)/kmod-$(KERNEL)/vmm.ko vmmd guests image
-	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e
+check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
+	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e DEBUG=$(DEBUG)
 
-check-soak: $(B)/kmod-$(KERNEL)/vmm.ko vmmd
-	$(lab) --mem 4000 --timeout 7200 -- make check-soak SOAK="$(SOAK)"
+check-soak: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
+	$(lab) --mem 4000 --timeout 7200 -- make check-soak DEBUG=$(DEBUG) SOAK="$(SOAK)"
 
 # For the labs that share no files: the disk is theirs, what is written is forgotten.
-check-boot: $(B)/kmod-$(KERNEL)/vmm.ko vmmd image
+check-boot: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
 	$(lab) --mem 1200 --disk $(B)/disk.img,ro --bring /usr/share/seabios \
-		--timeout $(E2E_TIMEOUT) --out $(B)/boot -- make check-boot FULL=$(FULL)
+		--timeout $(E2E_TIMEOUT) --out $(B)/boot$(if $(FULL),-full) \
+		-- make check-boot DEBUG=$(DEBUG) FULL=$(FULL) CPUS=$(CPUS)
 endif
 
 # insmod where there is no virtualization to be had.
