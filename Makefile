@@ -169,6 +169,8 @@ run: kmod vmmd image
 
 # The virtualization of the emulated host's CPU: svm or vmx.
 CPU ?= svm
+# Those of the guest in check-boot.
+CPUS ?= 1
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
 # the other what enters and leaves guests; two CPUs what needs two; and a guest
@@ -241,7 +243,7 @@ check-soak:
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/boot.py --in-place \
-		--image $(B)/disk.img --work $$OUT $(if $(FULL),,--quick)"
+		--image $(B)/disk.img --work $$OUT --cpus $(CPUS) $(if $(FULL),,--quick)"
 else
 # Two CPUs, but where that makes the emulator too slow.
 smp_svm := 2
@@ -304,7 +306,8 @@ help:
 	@echo '  check-refused   insmod where there is no virtualization (CPU=none, CPU=vmx-off)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
 	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
-	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx)'
+	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
+	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'
 	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'
 	@echo 'make bench        figures; make parity: the table of both vendors in README.md'
 	@echo '... V=1           show commands'

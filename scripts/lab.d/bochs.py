@@ -36,7 +36,7 @@ ETC = ("/etc/passwd", "/etc/group", "/etc/nsswitch.conf", "/etc/hosts", "/etc/ld
 # Of the tree, what need not or must not travel.
 LEFT_OUT = [os.path.join(TOP, name) for name in (
     ".git", "build/kernel", "build/lab", "build/unit", "build/e2e", "build/bench")]
-LEFT_OUT_ENDS = (".o", ".a", ".img", ".cmd", ".mod.c")
+LEFT_OUT_ENDS = (".o", ".a", ".img", ".cmd", ".mod.c", "/bochs.log")
 
 BIOS = "/usr/share/bochs/BIOS-bochs-latest"
 

@@ -5,10 +5,11 @@
     boot.py --image build/disk.img --work DIR [--vmm COMMAND]
 
 COMMAND is the monitor's command line, split as a shell would; {disk} stands
-for the disk that the test works on: a copy of the image in DIR. The words `qemu`
-and `kvm` stand for QEMU, emulating or on stock KVM: they tell a fault of ours
-from one of the image, of this test or of the machine. The guest must have a user network with the host at 10.0.2.2, and a
-serial console on the command's standard input and output.
+for the disk that the test works on: a copy of the image in DIR; {cpus} for their
+number. The words `qemu` and `kvm` stand for QEMU, emulating or on stock KVM: they
+tell a fault of ours from one of the image, of this test or of the machine. The
+guest must have a user network with the host at 10.0.2.2, and a serial console on
+the command's standard input and output.
 
 Prints TAP; exits 0 if nothing failed. VMM_TIMEOUT_SCALE multiplies timeouts.
 """
@@ -31,8 +32,8 @@ import time
 sys.dont_write_bytecode = True
 from console import Console, ConsoleError  # noqa: E402 (beside this file)
 
-VMMD = "vmmd run {disk} --memory 512M --net user --console stdio"
-QEMU = ("qemu-system-x86_64 -accel tcg -m 512 -nodefaults -no-user-config"
+VMMD = "vmmd run {disk} --memory 512M --cpus {cpus} --net user --console stdio"
+QEMU = ("qemu-system-x86_64 -accel tcg -m 512 -smp {cpus} -nodefaults -no-user-config"
         " -display none -serial stdio"
         " -drive file={disk},format=raw,if=none,id=disk"
         " -device virtio-blk-pci,drive=disk,disable-legacy=on"
@@ -107,7 +108,9 @@ class Test:
         self.port = None
         self.sums = {}
         vmm = PRESETS.get(options.vmm, options.vmm)
-        self.argv = [word.replace("{disk}", self.disk) for word in shlex.split(vmm)]
+        self.cpus = options.cpus
+        self.argv = [word.replace("{disk}", self.disk).replace("{cpus}", str(self.cpus))
+                     for word in shlex.split(vmm)]
 
     def prepare(self, image):
         """Everything the host has to have ready."""
@@ -142,6 +145,11 @@ class Test:
     def logs_in(self):
         """root logs in on the serial console"""
         self.login()
+
+    def has_cpus(self):
+        """runs on all CPUs that it was given"""
+        found = int(self.sh("nproc", 60))
+        want(found == self.cpus, f"wanted {self.cpus} CPUs, found {found}")
 
     def has_lease(self):
         """gets an address and a route by DHCP"""
@@ -217,10 +225,10 @@ class Test:
 
     def run(self):
         """Returns whether all steps went well."""
-        steps = [self.boots, self.logs_in, self.has_lease, self.fetches, self.writes,
-                 self.reboots, self.kept, self.stops, self.clean]
+        steps = [self.boots, self.logs_in, self.has_cpus, self.has_lease, self.fetches,
+                 self.writes, self.reboots, self.kept, self.stops, self.clean]
         if self.quick:
-            steps = [self.boots, self.logs_in, self.stops, self.clean]
+            steps = [self.boots, self.logs_in, self.has_cpus, self.stops, self.clean]
         print(f"1..{len(steps)}", flush=True)
         broken = None
         for number, step in enumerate(steps, 1):
@@ -249,6 +257,8 @@ def main():
     parser.add_argument("--work", required=True, help="directory for the copy and the transcript")
     parser.add_argument("--vmm", default=VMMD, metavar="COMMAND",
                         help="monitor's command line, or qemu, or kvm (default: %(default)s)")
+    parser.add_argument("--cpus", type=int, default=1, metavar="N",
+                        help="of the guest (default: 1)")
     parser.add_argument("--password", default="vmm", help="of the guest's root")
     parser.add_argument("--boot-timeout", type=float, default=600, metavar="SECONDS",
                         help="for each of the two boots (default: %(default)s)")
