@@ -57,18 +57,15 @@ u64 vmm_clock_ns(struct vmm_vm *vm)
 
 void vmm_clock_set(struct vmm_vm *vm, u64 ns)
 {
-	int i;
+	struct vmm_vcpu *vcpu;
+	u32 id;
 
 	mutex_lock(&vm->lock);
 	vm->clock_ns = ns;
 	vm->clock_tsc = vmm_host_tsc();
 	mutex_unlock(&vm->lock);
-	for (i = 0; i < VMM_MAX_VCPUS; i++) {
-		struct vmm_vcpu *vcpu = vmm_vm_vcpu(vm, i);
-
-		if (vcpu)
-			vmm_request(vcpu, REQ_CLOCK);
-	}
+	vmm_for_each_vcpu(vm, id, vcpu)
+		vmm_request(vcpu, REQ_CLOCK);
 }
 
 /* an odd version says: being written */

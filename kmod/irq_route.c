@@ -98,13 +98,13 @@ static int deliver(struct vmm_vcpu *vcpu, const struct message *msg)
  */
 static struct vmm_vcpu *pick_lowest(struct vmm_vm *vm, const struct message *msg)
 {
-	u32 first = msg->vector % max(READ_ONCE(vm->nvcpus), 1U);
+	u32 top = READ_ONCE(vm->top), first = top ? msg->vector % top : 0;
 	struct vmm_vcpu *best = NULL;
 	u32 best_ppr = ~0U;
 	u32 i;
 
-	for (i = 0; i < VMM_MAX_VCPUS; i++) {
-		struct vmm_vcpu *vcpu = vmm_vm_vcpu(vm, (first + i) % VMM_MAX_VCPUS);
+	for (i = 0; i < top; i++) {
+		struct vmm_vcpu *vcpu = vmm_vm_vcpu(vm, (first + i) % top);
 		u32 ppr;
 
 		if (!vcpu || !matches(vcpu, msg) || !lapic_software_enabled(&vcpu->apic))
@@ -132,11 +132,9 @@ static int route(struct vmm_vm *vm, const struct message *msg)
 		vcpu = vmm_vm_vcpu(vm, msg->dest);
 		return vcpu && matches(vcpu, msg) ? deliver(vcpu, msg) : 0;
 	}
-	for (id = 0; id < VMM_MAX_VCPUS; id++) {
-		vcpu = vmm_vm_vcpu(vm, id);
-		if (vcpu && matches(vcpu, msg))
+	vmm_for_each_vcpu(vm, id, vcpu)
+		if (matches(vcpu, msg))
 			n += deliver(vcpu, msg);
-	}
 	return n;
 }
 

@@ -138,7 +138,7 @@ static void flush_kick(struct vmm_vm *vm)
 
 	cpumask_clear(vm->flush_mask);
 	idx = srcu_read_lock(&vm->srcu);
-	for (i = 0; i < VMM_MAX_VCPUS; i++) {
+	for (i = 0; i < READ_ONCE(vm->top); i++) {
 		struct vmm_vcpu *vcpu = srcu_dereference(vm->vcpus[i], &vm->srcu);
 
 		if (!vcpu || READ_ONCE(vcpu->mode) != MODE_GUEST)

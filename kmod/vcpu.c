@@ -262,6 +262,7 @@ int vmm_vcpu_create(struct vmm_vm *vm, u32 id)
 	 */
 	rcu_assign_pointer(vm->vcpus[id], vcpu);
 	vm->nvcpus++;
+	WRITE_ONCE(vm->top, max(vm->top, id + 1));
 	vmm_stats_add_vcpu(vcpu);
 	fd_install(fd, file);
 	goto out;

@@ -20,12 +20,12 @@ void vmm_vm_get(struct vmm_vm *vm)
 static void vm_release(struct kref *ref)
 {
 	struct vmm_vm *vm = container_of(ref, struct vmm_vm, ref);
-	int i;
+	u32 i;
 
 	vmm_stats_remove(vm);
 	/* first: until then an MMU notifier may look at the vCPUs */
 	vmm_mem_destroy(vm);
-	for (i = 0; i < VMM_MAX_VCPUS; i++)
+	for (i = 0; i < vm->top; i++)
 		if (vm->vcpus[i])
 			vmm_vcpu_free(rcu_dereference_raw(vm->vcpus[i]));
 	mmdrop(vm->mm);

@@ -263,6 +263,7 @@ struct vmm_vm {
 
 	struct vmm_vcpu __rcu *vcpus[VMM_MAX_VCPUS];	/* s  by APIC ID */
 	u32 nvcpus;			/* L */
+	u32 top;			/* s  highest APIC ID + 1 */
 
 	struct srcu_struct srcu;
 	struct vmm_maps __rcu *maps;	/* s  replaced under M too */
@@ -399,6 +400,9 @@ void vmm_vm_get(struct vmm_vm *vm);
 void vmm_vm_put(struct vmm_vm *vm);
 /* APIC ID -> vCPU; valid while the caller holds a VM reference */
 struct vmm_vcpu *vmm_vm_vcpu(struct vmm_vm *vm, u32 id);
+#define vmm_for_each_vcpu(vm, id, vcpu)					\
+	for ((id) = 0; (id) < READ_ONCE((vm)->top); (id)++)		\
+		if (!((vcpu) = vmm_vm_vcpu(vm, id))) {} else
 
 /* vcpu.c */
 int vmm_vcpu_create(struct vmm_vm *vm, u32 id);	/* -> fd or -errno */

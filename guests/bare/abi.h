@@ -27,7 +27,7 @@
 /* Stacks grow down from here: one per CPU in the order of their start. */
 #define GUEST_STACK16	0x8000		/* 16-bit guests, CPU 0 only */
 #define GUEST_STACKS	0x80000
-#define GUEST_STACK	0x2000
+#define GUEST_STACK	0x1000
 
 /*
  * The image: loaded here, entered here in real mode at 0000:8000, and by a

@@ -104,7 +104,7 @@ void trap_init(void)
 #else
 
 /* One for all CPUs would do for the IDT, but a TSS is busy once loaded. */
-#define MAX_CPUS	8
+#define MAX_CPUS	64
 
 static struct {
 	u32 words[2 + 2 * (MODE == 64)];
@@ -114,7 +114,7 @@ static struct {
 	u8 bytes[104];
 } tss[MAX_CPUS] __attribute__((aligned(128)));
 
-static u8 trap_stacks[MAX_CPUS][2048] __attribute__((aligned(16)));
+static u8 trap_stacks[MAX_CPUS][1024] __attribute__((aligned(16)));
 
 extern u64 gdt[];
 

@@ -258,9 +258,10 @@ def boots_without_io_uring(b):
 
 def many_cpus(b):
     log = os.path.join(b.work, "firmware.log")
-    boots(b, "--cpus", "4", "--firmware-log", log)
-    with open(log, encoding="ascii", errors="replace") as f:
-        want("Found 4 cpu(s)" in f.read(), "SeaBIOS does not say that it found 4 CPUs")
+    for n in "4", "64":
+        boots(b, "--cpus", n, "--firmware-log", log)
+        with open(log, encoding="ascii", errors="replace") as f:
+            want(f"Found {n} cpu(s)" in f.read(), f"SeaBIOS does not say that it found {n} CPUs")
 
 
 def memory_map(b):
@@ -284,7 +285,7 @@ TESTS = [
     ("a spinning guest leaves room for another", two_at_once),
     ("a disk boots with O_DIRECT", boots_direct),
     ("a disk boots where io_uring is forbidden", boots_without_io_uring),
-    ("a machine of four CPUs boots", many_cpus),
+    ("machines of 4 and of 64 CPUs boot", many_cpus),
     ("more than 3 GiB of memory go around the hole for PCI", memory_map),
     ("a user of the guest gets #UD for what vmmd cannot do", user_gets_ud),
     ("an UEFI starts its shell", uefi_shell),

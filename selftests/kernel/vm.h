@@ -47,7 +47,7 @@ typedef __u32 u32;
 typedef __u64 u64;
 typedef __s64 s64;
 
-#define VM_MAX_VCPUS	8
+#define VM_MAX_VCPUS	64
 #define VM_MAX_MAPS	64
 #define VM_RAM		(16u << 20)
 

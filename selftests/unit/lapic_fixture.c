@@ -170,7 +170,7 @@ int lapic_setup(void **state)
 		vmm_lapic_init(&cpus[i]);
 		vm.vcpus[i] = &cpus[i];
 	}
-	vm.nvcpus = NCPU;
+	vm.top = NCPU;
 	return 0;
 }
 

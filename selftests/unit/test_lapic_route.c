@@ -135,6 +135,7 @@ static void test_ipi_x2apic(void **state)
 	far = (struct vmm_vcpu){ .vm = &vm, .id = 35 };
 	vmm_lapic_init(&far);
 	vm.vcpus[35] = &far;
+	vm.top = 36;
 	enable_all();
 	enable(&far);
 	to_x2apic(&far);
