@@ -386,7 +386,7 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 	case FACT_PAUSE:
 		if (vcpu->loaded)
 			return 0;
-		yield();
+		vmm_spin(vcpu);
 		return 1;
 	case FACT_TASK_SWITCH:
 		return vmm_task_switch(vcpu);

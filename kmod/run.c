@@ -135,6 +135,11 @@ static bool can_run(struct vmm_vcpu *vcpu)
 	return false;
 }
 
+static bool awake(struct vmm_vcpu *vcpu)
+{
+	return READ_ONCE(vcpu->requests) || can_run(vcpu);
+}
+
 /* in HLT or WAIT_SIPI; IRR may be set and the requests come from anywhere */
 static int sleep(struct vmm_vcpu *vcpu)
 {
@@ -142,7 +147,7 @@ static int sleep(struct vmm_vcpu *vcpu)
 
 	vmm_count(vcpu, STAT_HALTS);
 	vmm_lapic_timer_sleep(vcpu);
-	r = wait_event_interruptible(vcpu->wq, READ_ONCE(vcpu->requests) || can_run(vcpu));
+	r = vmm_halt(vcpu, awake);
 	vmm_lapic_timer_wake(vcpu);
 	return r;
 }
@@ -312,8 +317,11 @@ static void gear_down(struct vmm_vcpu *vcpu)
  * The host takes interrupts now. Behind an exception, too: emulated CPUs may meet
  * the next one before they look for interrupts, and so on for ever.
  */
-static bool stretch_over(const struct vmm_vcpu *vcpu)
+static bool stretch_over(struct vmm_vcpu *vcpu)
 {
+	/* a HLT that has been woken from already */
+	if (vcpu->ev.run_state == VMM_HALTED && wakes(vcpu))
+		vcpu->ev.run_state = VMM_RUNNING;
 	return vcpu->fact.kind == FACT_HOST || vcpu->fact.kind == FACT_TIMER ||
 	       vcpu->fact.kind == FACT_EXCEPTION || vcpu->ev.run_state != VMM_RUNNING;
 }
@@ -491,6 +499,8 @@ int vmm_run(struct vmm_vcpu *vcpu)
 		vmm_exit_to_user(vcpu, VMM_EXIT_KICK);
 		return 0;
 	}
+	if (vcpu->thread != task_pid(current))
+		vmm_thread_is(vcpu, task_pid(current));
 	for (;;) {
 		r = prepare(vcpu);
 		if (r == -EINTR || r == -ESHUTDOWN)

@@ -5,6 +5,7 @@
 #include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/module.h>
+#include <linux/pid.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
 
@@ -203,6 +204,7 @@ void vmm_vcpu_free(struct vmm_vcpu *vcpu)
 		vmm_ops->vcpu_destroy(vcpu);
 	vmm_fpu_destroy(vcpu);
 	kfree(vcpu->cpuid);
+	put_pid(vcpu->thread);
 	free_page((unsigned long)vcpu->run);
 	kfree(vcpu);
 }
@@ -217,6 +219,7 @@ static struct vmm_vcpu *vcpu_alloc(struct vmm_vm *vm, u32 id)
 	vcpu->id = id;
 	vcpu->cpu = -1;
 	mutex_init(&vcpu->lock);
+	spin_lock_init(&vcpu->thread_lock);
 	init_waitqueue_head(&vcpu->wq);
 	INIT_CSD(&vcpu->csd, kick_ipi, vcpu);
 	vmm_lapic_init(vcpu);

@@ -15,6 +15,7 @@
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
  *   irq_route.c  IPIs and MSIs to vCPUs
  *   stats.c  counters                     trace.c  trace events
+ *   wait.c  guests that halt or spin
  *   svm/ vmx/  reached through vmm_ops only
  *
  * Lock order, outermost first:
@@ -24,6 +25,7 @@
  *   M  vm->mmu_lock             a  atomic     c  constant after creation
  *   F  vm->flush_lock (innermost)
  *   s  written under L, read under SRCU or after a publishing store
+ *   T  vcpu->thread_lock (innermost)
  */
 #ifndef VMM_H
 #define VMM_H
@@ -48,6 +50,7 @@
 #define VMM_MAX_VCPUS	64
 #define VMM_MAX_MAPS	4096
 
+struct pid;
 struct vmm_vm;
 struct vmm_vcpu;
 
@@ -226,6 +229,9 @@ struct vmm_vcpu {
 	u8 sipi_vector;			/* a */
 
 	struct vmm_lapic apic;
+	u32 poll_ns;			/* V  how long to poll in HLT */
+	spinlock_t thread_lock;
+	struct pid *thread;		/* T  that was last in RUN, or NULL */
 
 	struct vmm_cpuid_entry *cpuid;	/* V */
 	u32 ncpuid;			/* V */
@@ -264,6 +270,7 @@ struct vmm_vm {
 	struct vmm_vcpu __rcu *vcpus[VMM_MAX_VCPUS];	/* s  by APIC ID */
 	u32 nvcpus;			/* L */
 	u32 top;			/* s  highest APIC ID + 1 */
+	u32 last_yield;			/* a  APIC ID that was yielded to */
 
 	struct srcu_struct srcu;
 	struct vmm_maps __rcu *maps;	/* s  replaced under M too */
@@ -463,6 +470,12 @@ void vmm_msr_open_cpu(void);			/* before its first guest */
 void vmm_msr_reset(struct vmm_vcpu *vcpu);
 void vmm_msrs_get(struct vmm_vcpu *vcpu, struct vmm_msrs *m);
 int vmm_msrs_set(struct vmm_vcpu *vcpu, const struct vmm_msrs *m);
+
+/* wait.c: slow gear */
+int vmm_halt(struct vmm_vcpu *vcpu, bool (*done)(struct vmm_vcpu *vcpu));
+void vmm_thread_is(struct vmm_vcpu *vcpu, struct pid *pid);
+int vmm_yield_to(struct vmm_vcpu *target);
+void vmm_spin(struct vmm_vcpu *vcpu);		/* it waits for another vCPU */
 
 /* clock.c */
 u64 vmm_guest_tsc(struct vmm_vcpu *vcpu);

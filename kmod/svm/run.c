@@ -297,6 +297,9 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 	case EXIT_HLT:
 		fact_simple(vcpu, FACT_HLT);
 		return;
+	case EXIT_PAUSE:
+		f->kind = FACT_PAUSE;
+		return;
 	case EXIT_VMMCALL:
 		fact_simple(vcpu, FACT_HYPERCALL);
 		return;

@@ -29,6 +29,13 @@
 #define MSRPM_ORDER	1
 #define IOPM_ORDER	2
 
+/*
+ * APM 2 15.14.4: this many PAUSEs are a loop, if no two are further apart than
+ * so many cycles
+ */
+#define PAUSE_COUNT	3000
+#define PAUSE_THRESHOLD	128
+
 DEFINE_PER_CPU(struct svm_cpu, svm_cpus);
 
 u64 svm_host_mce;
@@ -73,6 +80,7 @@ static u64 svm_features(void)
 	       (edx & BIT(3) ? VMM_FEAT_NRIP : 0) |
 	       (edx & BIT(7) ? VMM_FEAT_DECODE : 0) |
 	       (edx & BIT(6) ? VMM_FEAT_FLUSHBYASID : 0) |
+	       (edx & BIT(10) ? VMM_FEAT_PAUSE_LOOP : 0) |
 	       (edx & BIT(16) ? VMM_FEAT_VGIF : 0) |
 	       (edx & BIT(4) ? VMM_FEAT_TSC_SCALE : 0);
 }
@@ -223,6 +231,16 @@ static int svm_vcpu_create(struct vmm_vcpu *vcpu)
 			INTERCEPT4_SKINIT | INTERCEPT4_WBINVD | INTERCEPT4_MONITOR |
 			INTERCEPT4_MWAIT | INTERCEPT4_MWAIT_ARMED |
 			INTERCEPT4_XSETBV | INTERCEPT4_RDPRU;
+	/*
+	 * Without a filter each PAUSE would exit: most loops of them are short, and
+	 * one that is long ends with the host's tick.
+	 */
+	if (svm_features() & VMM_FEAT_PAUSE_LOOP) {
+		v->intercept3 |= INTERCEPT3_PAUSE;
+		v->pause_count = PAUSE_COUNT;
+		if (svm_features_edx() & BIT(12))
+			v->pause_threshold = PAUSE_THRESHOLD;
+	}
 	v->iopm_pa = page_to_phys(svm_iopm);
 	v->msrpm_pa = page_to_phys(svm_msrpm);
 	v->int_ctl = V_INTR_MASKING;

@@ -27,6 +27,7 @@
 #define INTERCEPT3_IRET		(1U << 20)
 #define INTERCEPT3_INTN		(1U << 21)
 #define INTERCEPT3_INVD		(1U << 22)
+#define INTERCEPT3_PAUSE	(1U << 23)
 #define INTERCEPT3_HLT		(1U << 24)
 #define INTERCEPT3_INVLPGA	(1U << 26)
 #define INTERCEPT3_IOIO		(1U << 27)
@@ -105,6 +106,7 @@
 #define EXIT_IRET		0x074
 #define EXIT_INTN		0x075
 #define EXIT_INVD		0x076
+#define EXIT_PAUSE		0x077
 #define EXIT_HLT		0x078
 #define EXIT_INVLPGA		0x07a
 #define EXIT_IOIO		0x07b
@@ -151,7 +153,9 @@ struct vmcb {
 	u32 intercept3;
 	u32 intercept4;			/* 010 */
 	u32 intercept5;
-	u8 rsvd1[0x40 - 0x18];
+	u8 rsvd1[0x3c - 0x18];
+	u16 pause_threshold;		/* 03c */
+	u16 pause_count;
 	u64 iopm_pa;			/* 040 */
 	u64 msrpm_pa;
 	u64 tsc_offset;			/* 050 */
