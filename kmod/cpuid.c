@@ -141,8 +141,7 @@ static void hypervisor_leaves(struct table *t)
 	}
 	e = add(t, KVM_CPUID_FEATURES, 0, 0);
 	if (e) {
-		e->eax = BIT(KVM_FEATURE_CLOCKSOURCE2) | BIT(KVM_FEATURE_NOP_IO_DELAY) |
-			 BIT(KVM_FEATURE_CLOCKSOURCE_STABLE_BIT);
+		e->eax = vmm_pv_features();
 		e->ebx = e->ecx = e->edx = 0;
 	}
 	e = add(t, OUR_LEAF, 0, 0);
@@ -211,7 +210,7 @@ const struct vmm_cpuid_entry *vmm_cpuid_find(struct vmm_vcpu *vcpu, u32 fn, u32 
 
 int vmm_cpuid_set(struct vmm_vcpu *vcpu, struct vmm_cpuid_entry *e, u32 count)
 {
-	const struct vmm_cpuid_entry *ext;
+	const struct vmm_cpuid_entry *ext, *kvm;
 	u32 i;
 
 	for (i = 0; i < count; i++)
@@ -223,6 +222,8 @@ int vmm_cpuid_set(struct vmm_vcpu *vcpu, struct vmm_cpuid_entry *e, u32 count)
 	ext = find(e, count, 0x80000001, 0);
 	vcpu->has_rdtscp = boot_cpu_has(X86_FEATURE_RDTSCP) && ext &&
 			   ext->edx & LE1_EDX_RDTSCP;
+	kvm = find(e, count, KVM_CPUID_FEATURES, 0);
+	vmm_pv_cpuid(vcpu, kvm ? kvm->eax & vmm_pv_features() : 0);
 	return 0;
 }
 

@@ -13,8 +13,6 @@
 #include "trace.h"
 #include "vmm.h"
 
-#define KVM_ENOSYS	1000	/* the documented paravirtual ABI's own */
-
 static bool contributory(u8 vector)
 {
 	return vector == X86_TRAP_DE ||
@@ -178,7 +176,7 @@ static int exit_msr(struct vmm_vcpu *vcpu, u8 len)
 		}
 	}
 	if (r < 0)
-		return general_protection(vcpu);
+		return r == -EAGAIN ? 0 : general_protection(vcpu);
 	vmm_skip(vcpu, len);
 	return r ? exit_eoi(vcpu, eoi) : 1;
 }
@@ -328,7 +326,9 @@ static int instruction(struct vmm_vcpu *vcpu)
 		vmm_cpuid_exec(vcpu);
 		break;
 	case FACT_HLT:
-		vcpu->ev.run_state = VMM_HALTED;
+		if (!vcpu->ev.unhalted)
+			vcpu->ev.run_state = VMM_HALTED;
+		vcpu->ev.unhalted = 0;
 		break;
 	case FACT_MSR:
 		return exit_msr(vcpu, len);
@@ -337,9 +337,8 @@ static int instruction(struct vmm_vcpu *vcpu)
 	case FACT_XSETBV:
 		return exit_xsetbv(vcpu, len);
 	case FACT_HYPERCALL:
-		vcpu->gpr[VMM_RAX] = (u64)-KVM_ENOSYS;
-		if (!(vmm_op(get_efer)(vcpu) & EFER_LMA))
-			vcpu->gpr[VMM_RAX] = (u32)-KVM_ENOSYS;
+		if (!vmm_hypercall(vcpu))
+			return 0;
 		break;
 	default:	/* FACT_NOP */
 		break;
@@ -352,6 +351,8 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 {
 	const struct vmm_fact *f = &vcpu->fact;
 
+	if (vcpu->pv.eoi_vector && !vmm_pv_eoi_settle(vcpu))
+		return 0;
 	switch (f->kind) {
 	case FACT_NONE:
 	case FACT_HOST:

@@ -9,6 +9,7 @@
 #include <linux/bitfield.h>
 #include <linux/errno.h>
 #include <linux/minmax.h>
+#include <linux/kvm_para.h>
 #include "lapic.h"
 
 /* How the message is addressed after 8-bit broadcasts have become this one */
@@ -214,4 +215,29 @@ int vmm_lapic_msi(struct vmm_vm *vm, u64 address, u32 data)
 	if (msg.delivery == DELIVER_FIXED || msg.delivery == DELIVER_LOWEST)
 		msg.lowest = msg.delivery == DELIVER_LOWEST || (address & MSI_ADDR_REDIRECT);
 	return route(vm, &msg);
+}
+
+/* As with a hypervisor's IPIs to many, the low half of ICR says what, not whither. */
+int vmm_lapic_ipis(struct vmm_vm *vm, const u64 *map, u32 bits, u32 first, u32 icr)
+{
+	struct message msg = {
+		.dest = DEST_BROADCAST,
+		.vector = icr & LVT_VECTOR,
+		.delivery = FIELD_GET(LVT_DELIVERY, icr),
+	};
+	u32 i, top = READ_ONCE(vm->top);
+	int n = 0;
+
+	if (icr & (ICR_LOGICAL | ICR_SHORTHAND) || bad_vector(&msg))
+		return -KVM_EINVAL;
+	for (i = 0; i < 2 * bits && first + i < top && first + i >= first; i++) {
+		struct vmm_vcpu *vcpu;
+
+		if (!(map[i / bits] >> i % bits & 1))
+			continue;
+		vcpu = vmm_vm_vcpu(vm, first + i);
+		if (vcpu && matches(vcpu, &msg))
+			n += deliver(vcpu, &msg);
+	}
+	return n;
 }

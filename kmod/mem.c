@@ -197,6 +197,20 @@ int vmm_mem_write(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len)
 	return 0;
 }
 
+int vmm_mem_write_now(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len)
+{
+	unsigned long left;
+	u32 n = len;
+	void __user *to = mem_at(vm, gpa, &n, true);
+
+	if (!to || n < len)
+		return -EFAULT;
+	pagefault_disable();
+	left = __copy_to_user_inatomic(to, buf, len);
+	pagefault_enable();
+	return left ? -EFAULT : 0;
+}
+
 int vmm_mem_cmpxchg(struct vmm_vm *vm, u64 gpa, u32 size, u64 old, u64 new)
 {
 	u32 n = size, old4 = old;

@@ -28,6 +28,7 @@ static const u32 saved_msrs[] = {
 	0x200, 0x201, 0x202, 0x203, 0x204, 0x205, 0x206, 0x207,
 	0x208, 0x209, 0x20a, 0x20b, 0x20c, 0x20d, 0x20e, 0x20f,
 	MSR_KVM_WALL_CLOCK_NEW, MSR_KVM_SYSTEM_TIME_NEW,
+	MSR_KVM_STEAL_TIME, MSR_KVM_PV_EOI_EN, MSR_KVM_POLL_CONTROL,
 };
 
 static_assert(ARRAY_SIZE(saved_msrs) <= VMM_MAX_MSRS);
@@ -145,6 +146,8 @@ static int set_vendor_msr(struct vmm_vcpu *vcpu, u32 index, u64 value)
 
 static int set_clock_msr(struct vmm_vcpu *vcpu, u32 index, u64 value)
 {
+	if (!vmm_pv_has(vcpu, KVM_FEATURE_CLOCKSOURCE2))
+		return -EPERM;
 	if (index == MSR_KVM_WALL_CLOCK || index == MSR_KVM_WALL_CLOCK_NEW) {
 		if (value & 3)
 			return -EPERM;
@@ -200,11 +203,15 @@ int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value)
 	case MSR_KVM_SYSTEM_TIME:
 	case MSR_KVM_SYSTEM_TIME_NEW:
 		*value = vcpu->kvm_system_time;
-		return 0;
+		return vmm_pv_has(vcpu, KVM_FEATURE_CLOCKSOURCE2) ? 0 : -EPERM;
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_WALL_CLOCK_NEW:
 		*value = vcpu->kvm_wall_clock;
-		return 0;
+		return vmm_pv_has(vcpu, KVM_FEATURE_CLOCKSOURCE2) ? 0 : -EPERM;
+	case MSR_KVM_STEAL_TIME:
+	case MSR_KVM_PV_EOI_EN:
+	case MSR_KVM_POLL_CONTROL:
+		return vmm_pv_msr_read(vcpu, index, value);
 	/* there, with nothing in them: systems read these without asking */
 	case MSR_IA32_PLATFORM_ID:
 	case MSR_IA32_MCG_CAP:
@@ -259,6 +266,10 @@ int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
 	case MSR_KVM_WALL_CLOCK:
 	case MSR_KVM_WALL_CLOCK_NEW:
 		return set_clock_msr(vcpu, index, value);
+	case MSR_KVM_STEAL_TIME:
+	case MSR_KVM_PV_EOI_EN:
+	case MSR_KVM_POLL_CONTROL:
+		return vmm_pv_msr_write(vcpu, index, value);
 	case MSR_IA32_UCODE_REV:
 	case MSR_AMD64_PATCH_LOADER:
 		return 0;	/* an update that changes nothing */
@@ -319,6 +330,7 @@ void vmm_msr_reset(struct vmm_vcpu *vcpu)
 	memset(vcpu->mtrr_var, 0, sizeof(vcpu->mtrr_var));
 	vcpu->kvm_system_time = 0;
 	vcpu->kvm_wall_clock = 0;
+	vmm_pv_reset(vcpu);
 }
 
 void vmm_msrs_get(struct vmm_vcpu *vcpu, struct vmm_msrs *m)

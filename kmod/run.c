@@ -9,13 +9,14 @@
 #include <linux/sched/signal.h>
 #include <linux/interrupt.h>
 #include <linux/task_work.h>
+#include <asm/kvm_para.h>
 #include <asm/processor-flags.h>
 
 #include "assert.h"
 #include "trace.h"
 #include "vmm.h"
 
-#define FAST_REQUESTS	(BIT(REQ_NMI) | BIT(REQ_TIMER))
+#define FAST_REQUESTS	(BIT(REQ_NMI) | BIT(REQ_TIMER) | BIT(REQ_UNHALT))
 
 void vmm_kick(struct vmm_vcpu *vcpu)
 {
@@ -66,6 +67,8 @@ void vmm_take_requests(struct vmm_vcpu *vcpu)
 		vmm_lapic_timer_fired(vcpu);
 	if (take(vcpu, REQ_NMI) && ev->nmi_pending < 2)
 		ev->nmi_pending++;
+	if (take(vcpu, REQ_UNHALT))
+		ev->unhalted = 1;
 	if (take(vcpu, REQ_INIT)) {
 		ev->init_pending = 1;
 		ev->sipi_pending = 0;
@@ -118,7 +121,7 @@ static bool wakes(struct vmm_vcpu *vcpu)
 {
 	const struct vmm_events *ev = &vcpu->ev;
 
-	if (ev->type || (ev->nmi_pending && !ev->nmi_blocked))
+	if (ev->type || (ev->nmi_pending && !ev->nmi_blocked) || ev->unhalted)
 		return true;
 	return irqs_on(vcpu) && (ev->extint_pending || wants_extint(vcpu) ||
 				 vmm_lapic_wakes(vcpu));
@@ -210,6 +213,8 @@ static void taken(struct vmm_vcpu *vcpu)
 	trace_vmm_inject(vcpu, VMM_EVENT_INTR, vcpu->offer, 0);
 	if (vcpu->ev.extint_pending)
 		vcpu->ev.extint_pending = 0;
+	else if (vcpu->pv.early)
+		vcpu->pv.early = false;
 	else
 		vmm_lapic_ack(vcpu, vcpu->offer);
 }
@@ -269,6 +274,8 @@ static int enter_once(struct vmm_vcpu *vcpu)
 	r = choose_event(vcpu);
 	if (r)
 		return r;
+	if (vcpu->pv.eoi & KVM_MSR_ENABLED && !vmm_pv_eoi_offer(vcpu))
+		return 0;
 	flush_if_stale(vcpu);
 	/* whoever waited for a flush has gone on: it must be behind us, too */
 	vmm_assert(vcpu->vm, vcpu->tlb_gen >= smp_load_acquire(&vcpu->vm->tlb_done));
@@ -280,6 +287,8 @@ static int enter_once(struct vmm_vcpu *vcpu)
 	trace_vmm_exit(vcpu);
 	if (vcpu->taken)
 		taken(vcpu);
+	else if (vcpu->pv.early)
+		vmm_pv_eoi_untaken(vcpu);
 	return 1;
 }
 
@@ -313,6 +322,13 @@ static void gear_down(struct vmm_vcpu *vcpu)
 	vmm_fpu_put(vcpu);
 }
 
+static void wake(struct vmm_vcpu *vcpu)
+{
+	if (vcpu->ev.run_state == VMM_HALTED)
+		vcpu->ev.unhalted = 0;
+	vcpu->ev.run_state = VMM_RUNNING;
+}
+
 /*
  * The host takes interrupts now. Behind an exception, too: emulated CPUs may meet
  * the next one before they look for interrupts, and so on for ever.
@@ -321,7 +337,7 @@ static bool stretch_over(struct vmm_vcpu *vcpu)
 {
 	/* a HLT that has been woken from already */
 	if (vcpu->ev.run_state == VMM_HALTED && wakes(vcpu))
-		vcpu->ev.run_state = VMM_RUNNING;
+		wake(vcpu);
 	return vcpu->fact.kind == FACT_HOST || vcpu->fact.kind == FACT_TIMER ||
 	       vcpu->fact.kind == FACT_EXCEPTION || vcpu->ev.run_state != VMM_RUNNING;
 }
@@ -372,6 +388,8 @@ static int fast_gear(struct vmm_vcpu *vcpu)
 	do {
 		r = stretch(vcpu);
 	} while (r == 1 && vcpu->ev.run_state == VMM_RUNNING);
+	if (need_resched())
+		vmm_pv_away(vcpu);
 	gear_down(vcpu);
 	return r;
 }
@@ -457,6 +475,8 @@ static int take_input(struct vmm_vcpu *vcpu)
 static int prepare(struct vmm_vcpu *vcpu)
 {
 	vmm_take_requests(vcpu);
+	if (vcpu->pv.eoi_vector)
+		vmm_pv_eoi_disarm(vcpu);
 	if (vcpu->ev.init_pending || vcpu->ev.sipi_pending)
 		act_on_init(vcpu);
 	if (READ_ONCE(vcpu->requests)) {
@@ -479,8 +499,31 @@ static int prepare(struct vmm_vcpu *vcpu)
 	}
 	if (!can_run(vcpu))
 		return sleep(vcpu) ? -EINTR : 0;
-	vcpu->ev.run_state = VMM_RUNNING;
+	wake(vcpu);
+	if (vcpu->pv.steal)
+		vmm_pv_back(vcpu);
 	return 1;
+}
+
+/* 0: the run page says why; -errno */
+static int turns(struct vmm_vcpu *vcpu)
+{
+	int r;
+
+	for (;;) {
+		r = prepare(vcpu);
+		if (r == -EINTR || r == -ESHUTDOWN)
+			return r;
+		if (r > 0)
+			r = fast_gear(vcpu);
+		else if (!r)
+			continue;
+		if (!r)
+			r = vmm_exit(vcpu);
+		if (r < 0)
+			return r == -EIO ? r : 0;
+		cond_resched();
+	}
 }
 
 int vmm_run(struct vmm_vcpu *vcpu)
@@ -501,18 +544,9 @@ int vmm_run(struct vmm_vcpu *vcpu)
 	}
 	if (vcpu->thread != task_pid(current))
 		vmm_thread_is(vcpu, task_pid(current));
-	for (;;) {
-		r = prepare(vcpu);
-		if (r == -EINTR || r == -ESHUTDOWN)
-			return r;
-		if (r > 0)
-			r = fast_gear(vcpu);
-		else if (!r)
-			continue;
-		if (!r)
-			r = vmm_exit(vcpu);
-		if (r < 0)
-			return r == -EIO ? r : 0;
-		cond_resched();
-	}
+	r = turns(vcpu);
+	/* the guest's EOIs are ours to hear while its state may be read */
+	if (vcpu->pv.eoi_vector)
+		vmm_pv_eoi_disarm(vcpu);
+	return r;
 }

@@ -202,10 +202,10 @@ static bool has_error_code(u8 vector)
 
 int vmm_events_check(const struct vmm_events *e)
 {
-	if (e->reserved[0] || e->reserved[1])
+	if (memchr_inv(e->pad, 0, sizeof(e->pad)) || e->reserved)
 		return -EINVAL;
 	if (e->has_error > 1 || e->extint_pending > 1 || e->nmi_pending > 2 || e->nmi_blocked > 1 ||
-	    e->shadow > 1 || e->run_state > VMM_STOPPED ||
+	    e->shadow > 1 || e->run_state > VMM_STOPPED || e->unhalted > 1 ||
 	    e->init_pending > 1 || e->sipi_pending > 1)
 		return -EINVAL;
 	if (e->error && !e->has_error)

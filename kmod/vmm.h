@@ -15,7 +15,7 @@
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
  *   irq_route.c  IPIs and MSIs to vCPUs
  *   stats.c  counters                     trace.c  trace events
- *   wait.c  guests that halt or spin
+ *   pv.c hypercall.c  KVM's paravirtual ABI   wait.c  guests that halt or spin
  *   svm/ vmx/  reached through vmm_ops only
  *
  * Lock order, outermost first:
@@ -174,6 +174,20 @@ struct vmm_code_page {
 	u8 __user *code;
 };
 
+/* ---- paravirtual ABI: pv.c --------------------------------------------------- */
+
+struct vmm_pv {
+	u32 features;		/* V  BIT(KVM_FEATURE_*), by the CPUID table */
+	u64 steal;		/* V  MSR_KVM_STEAL_TIME */
+	u64 eoi;		/* V  MSR_KVM_PV_EOI_EN */
+	u64 poll;		/* V  MSR_KVM_POLL_CONTROL: may HLT be polled */
+	u64 run_delay;		/* V  of the thread, as far as the guest was told */
+	bool new_thread;	/* V  run_delay is another one's */
+	bool away;		/* V  guest memory says that it does not run */
+	u8 eoi_vector;		/* V  whose EOI may come by memory, or 0 */
+	bool early;		/* V  ... and is in service, though not taken yet */
+};
+
 /* ---- vCPU ------------------------------------------------------------------ */
 
 /* vcpu->requests: bits set by anyone, taken by the vCPU before entry */
@@ -185,6 +199,7 @@ enum vmm_request {
 	REQ_CLOCK,		/* rewrite the pv clock page */
 	REQ_WALL,		/* write the wall clock */
 	REQ_TIMER,		/* APIC timer fired */
+	REQ_UNHALT,		/* KVM_HC_KICK_CPU: out of HLT */
 };
 
 enum vmm_mode {			/* where the vCPU thread is, for kicks */
@@ -229,6 +244,7 @@ struct vmm_vcpu {
 	u8 sipi_vector;			/* a */
 
 	struct vmm_lapic apic;
+	struct vmm_pv pv;
 	u32 poll_ns;			/* V  how long to poll in HLT */
 	spinlock_t thread_lock;
 	struct pid *thread;		/* T  that was last in RUN, or NULL */
@@ -460,7 +476,7 @@ const struct vmm_cpuid_entry *vmm_cpuid_find(struct vmm_vcpu *vcpu, u32 fn, u32 
 
 /*
  * msr.c: 0, or -EPERM: #GP. A write may answer 1: the monitor is to hear of the
- * EOI of *eoi.
+ * EOI of *eoi; and in the fast gear -EAGAIN: again in the slow one.
  */
 int vmm_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value);
 int vmm_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi);
@@ -470,6 +486,34 @@ void vmm_msr_open_cpu(void);			/* before its first guest */
 void vmm_msr_reset(struct vmm_vcpu *vcpu);
 void vmm_msrs_get(struct vmm_vcpu *vcpu, struct vmm_msrs *m);
 int vmm_msrs_set(struct vmm_vcpu *vcpu, const struct vmm_msrs *m);
+
+/*
+ * pv.c. MSRs: 0, or -EPERM: #GP. What is in guest memory: away in any gear, back
+ * and disarm in the slow one.
+ */
+u32 vmm_pv_features(void);			/* BIT(KVM_FEATURE_*) that there are */
+static inline bool vmm_pv_has(const struct vmm_vcpu *vcpu, int feature)
+{
+	return vcpu->pv.features & BIT(feature);
+}
+void vmm_pv_cpuid(struct vmm_vcpu *vcpu, u32 features);
+void vmm_pv_reset(struct vmm_vcpu *vcpu);
+int vmm_pv_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value);
+int vmm_pv_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value);
+void vmm_pv_away(struct vmm_vcpu *vcpu);	/* the thread will leave the CPU */
+void vmm_pv_back(struct vmm_vcpu *vcpu);	/* before the next entries */
+/*
+ * The EOI of the interrupt on offer may come by memory: before the entry that
+ * offers it; false: the slow gear first. After each exit while pv.eoi_vector is
+ * set: false: again in the slow gear. And before the vCPU's state is looked at.
+ */
+bool vmm_pv_eoi_offer(struct vmm_vcpu *vcpu);
+bool vmm_pv_eoi_settle(struct vmm_vcpu *vcpu);
+void vmm_pv_eoi_untaken(struct vmm_vcpu *vcpu);	/* pv.early, and the exit came first */
+void vmm_pv_eoi_disarm(struct vmm_vcpu *vcpu);
+
+/* hypercall.c: 1: done, the answer is in RAX; 0: call again in the slow gear */
+int vmm_hypercall(struct vmm_vcpu *vcpu);
 
 /* wait.c: slow gear */
 int vmm_halt(struct vmm_vcpu *vcpu, bool (*done)(struct vmm_vcpu *vcpu));
@@ -590,8 +634,10 @@ bool vmm_mem_find(struct vmm_vm *vm, u64 gpa, struct vmm_mapping *out);
  */
 int vmm_mem_read(struct vmm_vm *vm, u64 gpa, void *buf, u32 len);
 int vmm_mem_write(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len);
+/* In any gear: takes no fault, so -EFAULT also for a page that is not there now. */
+int vmm_mem_write_now(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len);
 /*
- * The same for a word of 4 or 8 bytes that others change too, aligned: 0, 1 if
+ * As vmm_mem_write, for a word of 4 or 8 bytes that others change too, aligned: 0, 1 if
  * it was not `old`, or -EFAULT.
  */
 int vmm_mem_cmpxchg(struct vmm_vm *vm, u64 gpa, u32 size, u64 old, u64 new);
@@ -664,5 +710,11 @@ void vmm_lapic_timer_wake(struct vmm_vcpu *vcpu);
 void vmm_lapic_tsc_moved(struct vmm_vcpu *vcpu);
 /* MSI by address and data; -> vCPUs it went to, 0 none, -errno malformed */
 int vmm_lapic_msi(struct vmm_vm *vm, u64 address, u32 data);
+/*
+ * The IPI that the low half of ICR describes, without a destination, to the vCPUs
+ * whose bits are set in map[0] and then map[1], `bits` each, from APIC ID `first`
+ * on; -> vCPUs that took it, -KVM_EINVAL
+ */
+int vmm_lapic_ipis(struct vmm_vm *vm, const u64 *map, u32 bits, u32 first, u32 icr);
 
 #endif /* VMM_H */

@@ -44,7 +44,7 @@ static void adapt(struct vmm_vcpu *vcpu, u64 slept, u32 max)
 /* poll, then sleep until done(vcpu); 0, or -ERESTARTSYS: a signal came first */
 int vmm_halt(struct vmm_vcpu *vcpu, bool (*done)(struct vmm_vcpu *vcpu))
 {
-	u32 max = READ_ONCE(halt_poll_ns);
+	u32 max = vcpu->pv.poll ? READ_ONCE(halt_poll_ns) : 0;
 	ktime_t start;
 	u64 window;
 	int r;
@@ -59,6 +59,7 @@ int vmm_halt(struct vmm_vcpu *vcpu, bool (*done)(struct vmm_vcpu *vcpu))
 		if (done(vcpu))
 			return 0;
 	}
+	vmm_pv_away(vcpu);
 	r = wait_event_interruptible(vcpu->wq, done(vcpu));
 	if (max)
 		adapt(vcpu, ktime_get() - start, max);
@@ -76,6 +77,7 @@ void vmm_thread_is(struct vmm_vcpu *vcpu, struct pid *pid)
 	vcpu->thread = get_pid(pid);
 	spin_unlock(&vcpu->thread_lock);
 	put_pid(old);
+	vcpu->pv.new_thread = true;
 }
 
 /* 1: it has got our CPU, or another; 0: it cannot use one; -ESRCH: no need */

@@ -176,7 +176,7 @@ static const struct row refused[] = {
 	EVENTS(nmi_pending, 3), EVENTS(nmi_blocked, 2), EVENTS(shadow, 2),
 	EVENTS(run_state, 4), EVENTS(run_state, 255),
 	EVENTS(init_pending, 2), EVENTS(sipi_pending, 255),
-	EVENTS(extint_pending, 2), EVENTS(reserved[0], 1), EVENTS(reserved[1], 1),
+	EVENTS(extint_pending, 2), EVENTS(unhalted, 2), EVENTS(pad[6], 1), EVENTS(reserved, 1),
 	{ "two external interrupts", VMM_STATE_EVENTS,
 	  offsetof(struct vmm_state, events), 4, 0x01004001 },
 	DREGS(dr6, 1ull << 32), DREGS(dr7, 1ull << 32), DREGS(dr7, ~0ull),

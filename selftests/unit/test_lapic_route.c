@@ -345,6 +345,42 @@ static void test_concurrent_senders(void **state)
 	assert_int_equal(vmm_lapic_pending(c1), -1);
 }
 
+/* the hypercall's: a map of APIC IDs */
+static void test_ipi_map(void **state)
+{
+	u64 map[2] = { 0x2d, 0 };
+
+	(void)state;
+	enable_all();
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 0, 0x55), 4);
+	assert_int_equal(kicks[5], 1);
+	assert_int_equal(who_has(0x55), 0x2d);
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 2, 0x4055), 3);
+	assert_int_equal(who_has(0x55), 0x34);
+	/* the second word, where that begins */
+	map[0] = 0;
+	map[1] = ~0ULL;
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 0, 0x55), 0);
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 4, 0, 0x55), 2);
+	assert_int_equal(who_has(0x55), 0x30);
+	/* nobody there, also where the sum wraps */
+	map[0] = ~0ULL;
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, NCPU, 0x55), 0);
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, ~0U, 0x55), 0);
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 0, 0x400), NCPU);
+	assert_int_equal(who_got(REQ_NMI), 0x3f);
+	/* one that is off does not count, and one that takes no interrupts */
+	assert_int_equal(wrmsr(&cpus[4], 0x1b, 0xfee00000), 0);
+	wr(&cpus[2], LAPIC_SVR, 0xff);
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 0, 0x55), 4);
+	assert_int_equal(who_has(0x55), 0x2b);
+	/* logical, to all, no vector */
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 0, 0x855), -22);
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 0, 0x80055), -22);
+	assert_int_equal(vmm_lapic_ipis(&vm, map, 64, 0, 15), -22);
+	assert_int_equal(who_has(0x55), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -352,7 +388,7 @@ int main(void)
 		LAPIC_TEST(test_ipi_modes), LAPIC_TEST(test_ipi_logical_flat),
 		LAPIC_TEST(test_ipi_logical_cluster),
 		LAPIC_TEST(test_ipi_x2apic), LAPIC_TEST(test_lowest_priority),
-		LAPIC_TEST(test_msi), LAPIC_TEST(test_msi_x2apic),
+		LAPIC_TEST(test_ipi_map), LAPIC_TEST(test_msi), LAPIC_TEST(test_msi_x2apic),
 		LAPIC_TEST(test_concurrent_senders),
 	};
 

@@ -198,7 +198,9 @@ struct vmm_events {
 	__u8 sipi_pending;
 	__u8 sipi_vector;
 	__u8 extint_vector;
-	__u64 reserved[2];
+	__u8 unhalted;		/* KVM_HC_KICK_CPU came: the next HLT ends at once */
+	__u8 pad[7];
+	__u64 reserved;
 };
 
 struct vmm_dregs {

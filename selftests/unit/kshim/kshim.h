@@ -26,6 +26,7 @@ typedef __s64 s64;
 #define __rcu
 #define fallthrough		__attribute__((fallthrough))
 #define sizeof_field(t, f)	sizeof(((t *)0)->f)
+#define offsetofend(t, f)	(offsetof(t, f) + sizeof_field(t, f))
 #define container_of(p, t, f)	((t *)((char *)(p) - offsetof(t, f)))
 #define READ_ONCE(x)		__atomic_load_n(&(x), __ATOMIC_RELAXED)
 #define WRITE_ONCE(x, v)	__atomic_store_n(&(x), v, __ATOMIC_RELAXED)
