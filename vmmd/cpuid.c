@@ -173,6 +173,43 @@ void cpuid_topology(struct vmm_cpuid_entry *e, uint32_t *count,
 		amd(e, count, id, cpus);
 }
 
+/* KVM's features, Documentation/virt/kvm/x86/cpuid.rst */
+#define KVM_LEAF	0x40000001
+
+static const struct {
+	const char *name;
+	uint32_t bits;
+} pv_features[] = {
+	{ "clock",	1U << 0 | 1U << 3 | 1U << 24 },
+	{ "steal-time",	1U << 5 },
+	{ "eoi",	1U << 6 },
+	{ "unhalt",	1U << 7 },
+	{ "tlb-flush",	1U << 9 },
+	{ "ipi",	1U << 11 },
+	{ "poll",	1U << 12 },
+	{ "yield",	1U << 13 },
+	{ "all",	~0U },
+};
+
+uint32_t cpuid_pv_feature(const char *name, size_t len)
+{
+	size_t i;
+
+	for (i = 0; i < sizeof(pv_features) / sizeof(pv_features[0]); i++)
+		if (strlen(pv_features[i].name) == len &&
+		    !memcmp(pv_features[i].name, name, len))
+			return pv_features[i].bits;
+	return 0;
+}
+
+void cpuid_hide_pv(struct vmm_cpuid_entry *e, uint32_t count, uint32_t bits)
+{
+	struct vmm_cpuid_entry *n = find(e, count, KVM_LEAF, 0);
+
+	if (n)
+		n->eax &= ~bits;
+}
+
 unsigned int cpuid_phys_bits(const struct vmm_cpuid_entry *e, uint32_t count)
 {
 	uint32_t i;

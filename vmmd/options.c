@@ -10,6 +10,7 @@
 #include <sys/un.h>
 #include <net/if.h>
 
+#include "cpuid.h"
 #include "options.h"
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_net.h"
@@ -48,6 +49,10 @@ const char options_run_help[] =
 "  --direct              bypass the host's page cache (O_DIRECT)\n"
 "  --disk-queues N       request queues of DISK, 1 to 16 (default: one for each\n"
 "                        CPU, up to 8)\n"
+"  --no-pv FEATURE[,FEATURE]...\n"
+"                        hide paravirtual features from the guest: clock,\n"
+"                        steal-time, eoi, unhalt, tlb-flush, ipi, poll, yield,\n"
+"                        or all (default: it has all of them)\n"
 "  --net user            network through this process, no privilege (default)\n"
 "  --net tap=NAME        network through the tap interface NAME\n"
 "  --net none            no network card\n"
@@ -193,6 +198,24 @@ static int parse_balloon(struct parse *p, const char *s)
 {
 	p->opt->config.has_balloon = true;
 	return parse_size(p, "--balloon", s, 0, &p->opt->config.balloon);
+}
+
+static int parse_no_pv(struct parse *p, const char *s)
+{
+	uint32_t bits;
+	size_t len;
+
+	p->opt->no_pv = 0;
+	for (;; s += len + 1) {
+		len = strcspn(s, ",");
+		bits = cpuid_pv_feature(s, len);
+		if (!bits)
+			return bad(p, "--no-pv wants clock, steal-time, eoi, unhalt, tlb-flush, ipi, poll, yield or all, found '%.*s'",
+				   (int)len, s);
+		p->opt->no_pv |= bits;
+		if (!s[len])
+			return 0;
+	}
 }
 
 static int parse_net(struct parse *p, const char *s)
@@ -365,6 +388,7 @@ static const struct {
 	{ "memory",	parse_memory },
 	{ "balloon",	parse_balloon },
 	{ "disk-queues", parse_disk_queues },
+	{ "no-pv",	parse_no_pv },
 	{ "net",	parse_net },
 	{ "net-queues",	parse_net_queues },
 	{ "forward",	parse_forward },

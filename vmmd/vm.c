@@ -192,6 +192,7 @@ static int make_vcpus(struct vm *vm, char *err, size_t errlen)
 			 strerror(-ret));
 		return ret;
 	}
+	cpuid_hide_pv(supported, count, vm->opt->no_pv);
 	vm->phys_bits = cpuid_phys_bits(supported, count);
 	vm->vcpu = calloc(cpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu) {

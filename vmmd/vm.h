@@ -28,6 +28,7 @@ struct vm_options {
 	struct vm_config config;
 	unsigned int grace;		/* seconds */
 	enum on_crash on_crash;		/* triple fault */
+	uint32_t no_pv;			/* for cpuid_hide_pv */
 };
 
 struct vcpu;

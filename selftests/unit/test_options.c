@@ -53,6 +53,7 @@ static void test_defaults(void **state)
 	assert_non_null(c->firmware);
 	assert_int_equal(opt.grace, 30);
 	assert_int_equal(opt.on_crash, ON_CRASH_RESET);
+	assert_int_equal(opt.no_pv, 0);
 }
 
 static void test_everything(void **state)
@@ -105,6 +106,10 @@ static void test_everything(void **state)
 	/* the last one counts */
 	assert_int_equal(parse("vmmd run d --cpus 2 --cpus 3"), OPTIONS_RUN);
 	assert_int_equal(c->cpus, 3);
+	assert_int_equal(parse("vmmd run d --no-pv eoi,steal-time"), OPTIONS_RUN);
+	assert_int_equal(opt.no_pv, 3 << 5);
+	assert_int_equal(parse("vmmd run d --no-pv all --no-pv yield"), OPTIONS_RUN);
+	assert_int_equal(opt.no_pv, 1 << 13);
 }
 
 static void test_memory(void **state)
@@ -185,6 +190,10 @@ static void test_refusals(void **state)
 		{ "vmmd run d --memory 65T", { "64T" } },
 		{ "vmmd run d --memory 18446744073709551616T", { "--memory" } },
 		{ "vmmd run d --memory 99999999T", { "--memory" } },
+		{ "vmmd run d --no-pv ''", { "steal-time", "''" } },
+		{ "vmmd run d --no-pv eoi,", { "steal-time", "''" } },
+		{ "vmmd run d --no-pv eoi,steal", { "steal-time", "'steal'" } },
+		{ "vmmd run d --no-pv eoi,eois,ipi", { "steal-time", "'eois'" } },
 		{ "vmmd run d --net bridge", { "tap=NAME", "'bridge'" } },
 		{ "vmmd run d --net tap=", { "interface name" } },
 		{ "vmmd run d --net tap=0123456789abcdef", { "interface name" } },

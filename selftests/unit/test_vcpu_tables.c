@@ -49,6 +49,37 @@ static uint32_t make(struct vmm_cpuid_entry *e, bool amd, uint32_t max)
 	return sizeof(t) / sizeof(t[0]);
 }
 
+static void test_pv(void **state)
+{
+	static const char *const names[] = {
+		"clock", "steal-time", "eoi", "unhalt", "tlb-flush", "ipi", "poll", "yield",
+	};
+	struct vmm_cpuid_entry e[2] = {
+		{ .function = 0x40000000, .eax = ~0U },
+		{ .function = 0x40000001, .eax = ~0U },
+	};
+	uint32_t seen = 0, bits;
+	unsigned int i;
+
+	(void)state;
+	/* each its own bits, and only its whole name */
+	for (i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+		bits = cpuid_pv_feature(names[i], strlen(names[i]));
+		assert_true(bits && !(seen & bits));
+		seen |= bits;
+		assert_int_equal(cpuid_pv_feature(names[i], strlen(names[i]) - 1), 0);
+	}
+	assert_int_equal(cpuid_pv_feature("", 0), 0);
+	cpuid_hide_pv(e, 2, cpuid_pv_feature("eoi,x", 3));
+	assert_int_equal(e[1].eax, ~(1U << 6));
+	cpuid_hide_pv(e, 2, cpuid_pv_feature("all", 3));
+	assert_int_equal(e[1].eax, 0);
+	assert_int_equal(e[0].eax, ~0U);
+	/* a table without the leaf */
+	cpuid_hide_pv(e, 1, ~0U);
+	assert_int_equal(e[0].eax, ~0U);
+}
+
 static void test_topology(void **state)
 {
 	struct vmm_cpuid_entry e[VMM_MAX_CPUID];
@@ -224,6 +255,7 @@ static void test_vectors_without_avx(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_pv),
 		cmocka_unit_test(test_topology), cmocka_unit_test(test_one_cpu),
 		cmocka_unit_test(test_intel), cmocka_unit_test(test_full),
 		cmocka_unit_test(test_phys_bits), cmocka_unit_test(test_vectors),
