@@ -153,6 +153,16 @@ void vmm_lapic_ack(struct vmm_vcpu *vcpu, u8 vector)
 	__set_bit(vector, lapic_map(apic, LAPIC_ISR));
 }
 
+/* it was not taken: it goes on waiting, as if it had never been in service */
+void vmm_lapic_untaken(struct vmm_vcpu *vcpu, u8 vector)
+{
+	struct vmm_lapic *apic = &vcpu->apic;
+
+	__clear_bit(vector, lapic_map(apic, LAPIC_ISR));
+	set_bit(vector, lapic_map(apic, LAPIC_IRR));
+	WRITE_ONCE(apic->irr_pending, true);
+}
+
 /*
  * The trigger mode goes before the request: SDM 3A 11.8.4 has TMR updated upon
  * acceptance. A vector that is pending already was announced by whom set it.

@@ -236,7 +236,6 @@ void vmm_pv_eoi_disarm(struct vmm_vcpu *vcpu)
 bool vmm_pv_eoi_offer(struct vmm_vcpu *vcpu)
 {
 	struct vmm_pv *pv = &vcpu->pv;
-	bool offers = vcpu->offer >= 0 && !vcpu->ev.extint_pending;
 
 	if (pv->eoi_vector) {
 		/* with another one waiting we are to hear of the EOI at once */
@@ -245,29 +244,11 @@ bool vmm_pv_eoi_offer(struct vmm_vcpu *vcpu)
 				return false;
 			pv->eoi_vector = 0;
 		}
-	} else if (offers && alone(vcpu, vcpu->offer) &&
-		   !eoi_write(vcpu, KVM_PV_EOI_ENABLED)) {
+	} else if (vcpu->offer >= 0 && !vcpu->ev.extint_pending &&
+		   alone(vcpu, vcpu->offer) && !eoi_write(vcpu, KVM_PV_EOI_ENABLED)) {
 		pv->eoi_vector = vcpu->offer;
 	}
-	/*
-	 * The guest may take it and be done with it before the next exit: what is
-	 * sent from then on must not find it still waiting.
-	 */
-	pv->early = offers && pv->eoi_vector == vcpu->offer;
-	if (pv->early)
-		vmm_lapic_ack(vcpu, vcpu->offer);
 	return true;
-}
-
-/* it was not taken: it goes on waiting, as if it had never been in service */
-void vmm_pv_eoi_untaken(struct vmm_vcpu *vcpu)
-{
-	struct vmm_lapic *apic = &vcpu->apic;
-
-	vcpu->pv.early = false;
-	__clear_bit(vcpu->offer, lapic_map(apic, LAPIC_ISR));
-	set_bit(vcpu->offer, lapic_map(apic, LAPIC_IRR));
-	WRITE_ONCE(apic->irr_pending, true);
 }
 
 bool vmm_pv_eoi_settle(struct vmm_vcpu *vcpu)

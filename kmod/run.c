@@ -206,17 +206,26 @@ step:
 	return 0;
 }
 
-/* the guest took what it was offered */
-static void taken(struct vmm_vcpu *vcpu)
+/*
+ * What the APIC offers is in service from before the entry: the guest may take it
+ * and be done with it without an exit, and what is sent from then on is another
+ * one, that must not find the first still waiting.
+ */
+static void enter_with_offer(struct vmm_vcpu *vcpu)
 {
-	vmm_count(vcpu, STAT_INTERRUPTS);
-	trace_vmm_inject(vcpu, VMM_EVENT_INTR, vcpu->offer, 0);
-	if (vcpu->ev.extint_pending)
-		vcpu->ev.extint_pending = 0;
-	else if (vcpu->pv.early)
-		vcpu->pv.early = false;
-	else
+	bool lapic = vcpu->offer >= 0 && !vcpu->ev.extint_pending;
+
+	if (lapic)
 		vmm_lapic_ack(vcpu, vcpu->offer);
+	vmm_op(enter)(vcpu);
+	if (vcpu->taken) {
+		vmm_count(vcpu, STAT_INTERRUPTS);
+		trace_vmm_inject(vcpu, VMM_EVENT_INTR, vcpu->offer, 0);
+		if (!lapic)
+			vcpu->ev.extint_pending = 0;
+	} else if (lapic) {
+		vmm_lapic_untaken(vcpu, vcpu->offer);
+	}
 }
 
 /*
@@ -282,13 +291,9 @@ static int enter_once(struct vmm_vcpu *vcpu)
 	if (vcpu->ev.type)
 		injects(vcpu);
 	trace_vmm_entry(vcpu);
-	vmm_op(enter)(vcpu);
+	enter_with_offer(vcpu);
 	vmm_count(vcpu, vcpu->fact.kind);
 	trace_vmm_exit(vcpu);
-	if (vcpu->taken)
-		taken(vcpu);
-	else if (vcpu->pv.early)
-		vmm_pv_eoi_untaken(vcpu);
 	return 1;
 }
 

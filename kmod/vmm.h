@@ -185,7 +185,6 @@ struct vmm_pv {
 	bool new_thread;	/* V  run_delay is another one's */
 	bool away;		/* V  guest memory says that it does not run */
 	u8 eoi_vector;		/* V  whose EOI may come by memory, or 0 */
-	bool early;		/* V  ... and is in service, though not taken yet */
 };
 
 /* ---- vCPU ------------------------------------------------------------------ */
@@ -509,7 +508,6 @@ void vmm_pv_back(struct vmm_vcpu *vcpu);	/* before the next entries */
  */
 bool vmm_pv_eoi_offer(struct vmm_vcpu *vcpu);
 bool vmm_pv_eoi_settle(struct vmm_vcpu *vcpu);
-void vmm_pv_eoi_untaken(struct vmm_vcpu *vcpu);	/* pv.early, and the exit came first */
 void vmm_pv_eoi_disarm(struct vmm_vcpu *vcpu);
 
 /* hypercall.c: 1: done, the answer is in RAX; 0: call again in the slow gear */
@@ -684,6 +682,7 @@ int vmm_lapic_held(struct vmm_vcpu *vcpu);
 /* anything in IRR above TPR ignored IF: would HLT wake */
 bool vmm_lapic_wakes(struct vmm_vcpu *vcpu);
 void vmm_lapic_ack(struct vmm_vcpu *vcpu, u8 vector);	/* IRR -> ISR */
+void vmm_lapic_untaken(struct vmm_vcpu *vcpu, u8 vector);	/* and back */
 /* may an ExtINT from the PIC be taken (LINT0 set so, or APIC disabled) */
 bool vmm_lapic_extint(struct vmm_vcpu *vcpu);
 /* xAPIC page; offset 0..0xfff, 32 bits. 0; 1: EOI for the monitor (vector in

@@ -7,10 +7,11 @@
 
 #define ROUND	0x41
 #define ALL	0x42
+#define LATE	0x43
 
 #define MAX	8
 
-static volatile u32 turn, all[MAX], nmis[MAX], ready, rounds, cpus;
+static volatile u32 turn, all[MAX], nmis[MAX], late, ready, rounds, cpus;
 
 /* the APIC ID, without a memory access that another CPU could disturb */
 static u32 me(void)
@@ -31,6 +32,23 @@ static void on_all(struct frame *f)
 {
 	(void)f;
 	__atomic_fetch_add(&all[me()], 1, __ATOMIC_SEQ_CST);
+	apic_eoi();
+}
+
+static void spin(void)
+{
+	u32 i;
+
+	for (i = 0; i < 20000; i++)
+		asm volatile("" : : : "memory");
+}
+
+/* the next one is sent while this one is in service */
+static void on_late(struct frame *f)
+{
+	(void)f;
+	late++;
+	spin();
 	apic_eoi();
 }
 
@@ -76,6 +94,16 @@ static void broadcast(void)
 	wait_for(&all[0], 21);
 }
 
+static void in_service(void)
+{
+	u32 n;
+
+	for (n = 1; n <= 50; n++) {
+		apic_icr(1, ICR_ASSERT | LATE);
+		wait_for(&late, n);
+	}
+}
+
 static void nmi(void)
 {
 	u32 i, n;
@@ -95,6 +123,7 @@ int main(void)
 	cpus = arg(2);
 	handlers[ROUND] = on_round;
 	handlers[ALL] = on_all;
+	handlers[LATE] = on_late;
 	handlers[NMI] = on_nmi;
 	apic_enable(arg(0));
 	start_cpus(cpus);
@@ -102,6 +131,7 @@ int main(void)
 	check(cpus_started == cpus);
 	sti();
 	broadcast();
+	in_service();
 	nmi();
 	/* the ball; this CPU sleeps while it is elsewhere */
 	cli();

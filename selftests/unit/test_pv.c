@@ -246,15 +246,20 @@ static void raise_vector(u8 vector)
 	c0->offer = vmm_lapic_pending(c0);
 }
 
-/* an exit, at which the vCPU has the vector in service if it was taken */
+/* as the run loop does it */
+static bool enters(void)
+{
+	if (!vmm_pv_eoi_offer(c0))
+		return false;
+	if (c0->offer >= 0 && !c0->ev.extint_pending)
+		vmm_lapic_ack(c0, c0->offer);
+	return true;
+}
+
 static void exits(bool took)
 {
-	if (took && c0->pv.early)
-		c0->pv.early = false;
-	else if (took)
-		vmm_lapic_ack(c0, c0->offer);
-	else if (c0->pv.early)
-		vmm_pv_eoi_untaken(c0);
+	if (c0->offer >= 0 && !took)
+		vmm_lapic_untaken(c0, c0->offer);
 	c0->offer = -1;
 	if (c0->pv.eoi_vector)
 		assert_true(vmm_pv_eoi_settle(c0));
@@ -270,28 +275,28 @@ static void test_eoi(void **state)
 	(void)state;
 	c0->loaded = true;
 	c0->offer = -1;
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(*word(), 0);
 	raise_vector(VECTOR);
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(*word(), 1);
 	/* not taken yet, and offered again */
 	exits(false);
 	c0->offer = vmm_lapic_pending(c0);
 	assert_int_equal(c0->offer, VECTOR);
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(*word(), 1);
 	/* taken; no EOI up to this exit */
 	exits(true);
 	assert_true(in_isr(VECTOR));
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	*word() = 0;
 	exits(false);
 	assert_false(in_isr(VECTOR));
 	assert_int_equal(c0->pv.eoi_vector, 0);
 	/* taken and ended between two exits */
 	raise_vector(VECTOR);
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	*word() = 0;
 	exits(true);
 	assert_false(in_isr(VECTOR));
@@ -304,7 +309,7 @@ static void test_eoi_again(void **state)
 	(void)state;
 	c0->loaded = true;
 	raise_vector(VECTOR);
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	/* taken, ended; no exit yet: it has to be told */
 	*word() = 0;
 	assert_true(lapic_accept(c0, VECTOR, false));
@@ -313,17 +318,17 @@ static void test_eoi_again(void **state)
 	assert_int_equal(vmm_lapic_pending(c0), VECTOR);
 	/* not taken before the second came: they are one, and its EOI is heard */
 	c0->offer = VECTOR;
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_true(lapic_accept(c0, VECTOR, false));
 	exits(false);
 	assert_int_equal(vmm_lapic_pending(c0), VECTOR);
 	c0->offer = VECTOR;
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	/* taken, in service, and another one: that waits for an EOI with an exit */
 	assert_true(lapic_accept(c0, VECTOR, false));
 	exits(true);
 	assert_true(in_isr(VECTOR));
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(*word(), 0);
 	wr(c0, LAPIC_EOI, 0);
 	assert_int_equal(vmm_lapic_pending(c0), VECTOR);
@@ -339,10 +344,10 @@ static void test_eoi_two(void **state)
 	c0->loaded = true;
 	for (i = 0; i < ARRAY_SIZE(others); i++) {
 		raise_vector(VECTOR);
-		assert_true(vmm_pv_eoi_offer(c0));
+		assert_true(enters());
 		exits(true);
 		raise_vector(others[i]);
-		assert_true(vmm_pv_eoi_offer(c0));
+		assert_true(enters());
 		assert_int_equal(*word(), 0);
 		assert_int_equal(c0->pv.eoi_vector, 0);
 		exits(c0->offer >= 0);
@@ -354,7 +359,7 @@ static void test_eoi_two(void **state)
 		/* what waited behind it is alone now */
 		c0->offer = vmm_lapic_pending(c0);
 		if (c0->offer >= 0) {
-			assert_true(vmm_pv_eoi_offer(c0));
+			assert_true(enters());
 			assert_int_equal(*word(), 1);
 			*word() = 0;
 			exits(true);
@@ -365,7 +370,7 @@ static void test_eoi_two(void **state)
 	/* two at the same time */
 	lapic_accept(c0, 0x31, false);
 	raise_vector(VECTOR);
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(*word(), 0);
 }
 
@@ -376,19 +381,19 @@ static void test_eoi_not(void **state)
 	/* level-triggered: the monitor is to hear of it */
 	lapic_accept(c0, VECTOR, true);
 	c0->offer = VECTOR;
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(*word(), 0);
 	vmm_lapic_ack(c0, VECTOR);
 	assert_int_equal(vmm_lapic_mmio_write(c0, LAPIC_EOI << 4, 0, &last_eoi), 1);
 	/* the PIC's has no EOI here */
 	raise_vector(VECTOR);
 	c0->ev.extint_pending = 1;
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(*word(), 0);
 	c0->ev.extint_pending = 0;
 	/* no page, no EOI in memory */
 	absent = true;
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	assert_int_equal(c0->pv.eoi_vector, 0);
 }
 
@@ -398,7 +403,7 @@ static void test_eoi_page_goes(void **state)
 	(void)state;
 	c0->loaded = true;
 	raise_vector(VECTOR);
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	exits(true);
 	*word() = 0;
 	absent = true;
@@ -411,11 +416,11 @@ static void test_eoi_page_goes(void **state)
 	absent = false;
 	c0->loaded = true;
 	raise_vector(VECTOR);
-	assert_true(vmm_pv_eoi_offer(c0));
+	assert_true(enters());
 	exits(true);
 	raise_vector(0x31);
 	absent = true;
-	assert_false(vmm_pv_eoi_offer(c0));
+	assert_false(enters());
 	assert_int_equal(c0->pv.eoi_vector, VECTOR);
 	/* or at which the guest gives it another word */
 	assert_int_equal(vmm_pv_msr_write(c0, MSR_KVM_PV_EOI_EN, 0), -EAGAIN);
