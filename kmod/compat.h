@@ -22,6 +22,12 @@
 #define VMM_FOLL_NUMA_FAULT	0	/* always done */
 #endif
 
+#ifdef HAVE_EVENTFD_SIGNAL_COUNT
+#define vmm_eventfd_signal(ctx)	eventfd_signal(ctx, 1)
+#else
+#define vmm_eventfd_signal(ctx)	eventfd_signal(ctx)
+#endif
+
 #ifndef HAVE_HRTIMER_SETUP
 static inline void hrtimer_setup(struct hrtimer *timer,
 				 enum hrtimer_restart (*function)(struct hrtimer *),

@@ -132,14 +132,19 @@ static int instruction_length(struct vmm_vcpu *vcpu, u8 *len)
 static int exit_io(struct vmm_vcpu *vcpu)
 {
 	const struct vmm_fact *f = &vcpu->fact;
+	u32 data = vcpu->gpr[VMM_RAX] & (u32)GENMASK_ULL(f->io.size * 8 - 1, 0);
 
+	if (!f->io.in && !f->io.string &&
+	    vmm_io_write(vcpu->vm, true, f->io.port, f->io.size, data)) {
+		vmm_skip(vcpu, f->insn_len);
+		return 1;
+	}
 	vcpu->run->exit.io = (struct vmm_exit_io){
 		.port = f->io.port,
 		.size = f->io.size,
 		.in = f->io.in,
 		.string = f->io.string,
-		.data = f->io.in ? 0 : vcpu->gpr[VMM_RAX] &
-			(f->io.size == 4 ? ~0U : (1U << f->io.size * 8) - 1),
+		.data = f->io.in ? 0 : data,
 	};
 	if (f->io.string)
 		show_registers(vcpu);
@@ -153,6 +158,8 @@ static int exit_io(struct vmm_vcpu *vcpu)
 
 static int exit_eoi(struct vmm_vcpu *vcpu, u8 vector)
 {
+	if (vmm_irqfd_eoi(vcpu->vm, vector))
+		return 1;
 	vcpu->run->exit.eoi = (struct vmm_exit_eoi){ .vector = vector };
 	vmm_exit_to_user(vcpu, VMM_EXIT_EOI);
 	return -1;
@@ -215,7 +222,7 @@ static int apic_page(struct vmm_vcpu *vcpu)
 	u8 eoi = 0;
 	int r;
 
-	if (vmm_insn_mov(vcpu, &m))
+	if (vmm_insn_mov(vcpu, &m) || m.size != 4)
 		return 0;	/* another form: the monitor will say which */
 	if (m.write) {
 		u32 value = m.has_imm ? m.imm : vcpu->gpr[m.reg];
@@ -229,16 +236,55 @@ static int apic_page(struct vmm_vcpu *vcpu)
 	return r ? exit_eoi(vcpu, eoi) : 1;
 }
 
+/* is it a write that doorbells or coalescing may answer; read-only pages are not */
+static bool may_be_answered(struct vmm_vcpu *vcpu)
+{
+	u64 gpa = vcpu->fact.npf.gpa;
+	struct vmm_mapping memory;
+
+	return vcpu->fact.npf.access & VMM_ACCESS_WRITE && vmm_io_at(vcpu->vm, gpa) &&
+	       !vmm_mem_find(vcpu->vm, gpa, &memory);
+}
+
+/* 1: done; 0: an instruction that cannot be read here; -1: the monitor's */
+static int answer_write(struct vmm_vcpu *vcpu)
+{
+	u64 gpa = vcpu->fact.npf.gpa;
+	struct vmm_insn_mov m;
+	u64 value;
+	int r;
+
+	/* an event whose frame goes there is nothing of the instruction's */
+	if (vcpu->ev.type)
+		return -1;
+	r = vmm_insn_mov(vcpu, &m);
+	if (r == -EFAULT)
+		return 0;
+	/* one that began in the page before, or other bytes than those that exited */
+	if (r || !m.write || m.offset != (gpa & ~PAGE_MASK))
+		return -1;
+	value = m.has_imm ? m.imm : vcpu->gpr[m.reg];
+	value &= GENMASK_ULL(m.size * 8 - 1, 0);
+	if (!vmm_io_write(vcpu->vm, false, gpa, m.size, value))
+		return -1;
+	vmm_skip(vcpu, m.len);
+	return 1;
+}
+
 /* no memory is there, or none that may be written: a device of the monitor's */
 static int device_access(struct vmm_vcpu *vcpu)
 {
 	u64 gpa = vcpu->fact.npf.gpa;
 	int r;
 
+	/* what cannot be read here, the slow gear may read */
 	if (vmm_lapic_in_page(vcpu, gpa)) {
 		r = apic_page(vcpu);
-		/* in the slow gear more instructions can be read */
 		if (r || vcpu->loaded)
+			return r;
+	} else if (may_be_answered(vcpu)) {
+		r = answer_write(vcpu);
+		if (r > 0 || (!r && vcpu->loaded))
 			return r;
 	}
 	vcpu->run->exit.mmio = (struct vmm_exit_mmio){

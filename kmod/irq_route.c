@@ -187,6 +187,13 @@ void lapic_send_ipi(struct vmm_vcpu *source, u32 icr, u32 icr2)
 	route(source->vm, &msg);
 }
 
+int vmm_lapic_msi_check(u64 address, u32 data)
+{
+	if ((address & MSI_ADDR_FIXED) != MSI_ADDR_BASE || (address & MSI_ADDR_REMAPPABLE))
+		return -EINVAL;
+	return FIELD_GET(LVT_DELIVERY, data) == DELIVER_NONE ? -EINVAL : 0;
+}
+
 /*
  * An MSI as a device writes it. The guest's drivers put address and data
  * together, so reserved bits of the data are ignored as the bus ignores them;
@@ -206,9 +213,7 @@ int vmm_lapic_msi(struct vmm_vm *vm, u64 address, u32 data)
 		.level = data & ICR_LEVEL,
 	};
 
-	if ((address & MSI_ADDR_FIXED) != MSI_ADDR_BASE || (address & MSI_ADDR_REMAPPABLE))
-		return -EINVAL;
-	if (msg.delivery == DELIVER_NONE)
+	if (vmm_lapic_msi_check(address, data))
 		return -EINVAL;
 	if (msg.dest == DEST_BROADCAST_XAPIC)
 		msg.dest = DEST_BROADCAST;

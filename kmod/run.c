@@ -17,6 +17,7 @@
 #include "vmm.h"
 
 #define FAST_REQUESTS	(BIT(REQ_NMI) | BIT(REQ_TIMER) | BIT(REQ_UNHALT))
+#define STRETCH_EXITS	256
 
 void vmm_kick(struct vmm_vcpu *vcpu)
 {
@@ -351,13 +352,15 @@ static bool stretch_over(struct vmm_vcpu *vcpu)
  * Entries and exits until the host wants the CPU. Interrupts stay off: one that
  * comes ends the guest's turn at once, or its next one before it begins. Whoever
  * sets a request or removes a mapping meanwhile sees MODE_GUEST and sends one.
+ * Not for ever, for the reason above: a loop of writes to a doorbell is nothing
+ * but exits that end here.
  *
  * 1: another stretch; 2: the slow gear first; 0: vcpu->fact wants the slow gear;
  * -1: to the monitor; -EIO: the hardware is not ours any more
  */
 static int stretch(struct vmm_vcpu *vcpu)
 {
-	int r;
+	int left = STRETCH_EXITS, r;
 
 	local_irq_disable();
 	r = vmm_op(stretch_begin)(vcpu);
@@ -374,7 +377,7 @@ static int stretch(struct vmm_vcpu *vcpu)
 			vmm_exit_to_user(vcpu, VMM_EXIT_WINDOW);
 		else
 			r = 2;
-	} while (r == 1 && !stretch_over(vcpu));
+	} while (r == 1 && --left && !stretch_over(vcpu));
 	smp_store_release(&vcpu->mode, MODE_OUT);
 	vmm_op(stretch_end)(vcpu);
 out:

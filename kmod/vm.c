@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
-/* The VM fd: memory, MSIs, the clock, and the way to vCPUs. */
+/* The VM fd: memory, MSIs, eventfds, the clock, and the way to vCPUs. */
 #include <linux/anon_inodes.h>
 #include <linux/fs.h>
 #include <linux/module.h>
@@ -9,6 +9,12 @@
 #include <linux/uaccess.h>
 
 #include "vmm.h"
+
+static_assert(sizeof(struct vmm_doorbell) == 32);
+static_assert(sizeof(struct vmm_irqfd) == 16);
+static_assert(sizeof(struct vmm_route) == 24);
+static_assert(sizeof(struct vmm_routes) == 16);
+static_assert(sizeof(struct vmm_coalesce) == 24);
 
 static atomic64_t vm_serial;
 
@@ -23,8 +29,12 @@ static void vm_release(struct kref *ref)
 	u32 i;
 
 	vmm_stats_remove(vm);
-	/* first: until then an MMU notifier may look at the vCPUs */
+	/* first: until then a signal may send to the vCPUs, and so take vm->srcu */
+	vmm_irqfd_destroy(vm);
+	/* and an MMU notifier look at them */
 	vmm_mem_destroy(vm);
+	vmm_doorbell_destroy(vm);
+	vmm_coalesce_destroy(vm);
 	for (i = 0; i < vm->top; i++)
 		if (vm->vcpus[i])
 			vmm_vcpu_free(rcu_dereference_raw(vm->vcpus[i]));
@@ -66,6 +76,47 @@ static long send_msi(struct vmm_vm *vm, void __user *p)
 	return vmm_lapic_msi(vm, m.address, m.data);
 }
 
+static long change_doorbell(struct vmm_vm *vm, void __user *p,
+			    int (*change)(struct vmm_vm *vm, const struct vmm_doorbell *d))
+{
+	struct vmm_doorbell d;
+
+	return copy_from_user(&d, p, sizeof(d)) ? -EFAULT : change(vm, &d);
+}
+
+static long change_irqfd(struct vmm_vm *vm, void __user *p,
+			 int (*change)(struct vmm_vm *vm, const struct vmm_irqfd *arg))
+{
+	struct vmm_irqfd arg;
+
+	return copy_from_user(&arg, p, sizeof(arg)) ? -EFAULT : change(vm, &arg);
+}
+
+static long set_routes(struct vmm_vm *vm, void __user *p)
+{
+	struct vmm_route *route;
+	struct vmm_routes arg;
+	long r;
+
+	if (copy_from_user(&arg, p, sizeof(arg)))
+		return -EFAULT;
+	if (arg.pad || !arg.count || arg.count > VMM_MAX_GSI)
+		return -EINVAL;
+	route = vmemdup_user(u64_to_user_ptr(arg.routes), arg.count * sizeof(*route));
+	if (IS_ERR(route))
+		return PTR_ERR(route);
+	r = vmm_irqfd_routes(vm, route, arg.count);
+	kvfree(route);
+	return r;
+}
+
+static long coalesce(struct vmm_vm *vm, void __user *p)
+{
+	struct vmm_coalesce c;
+
+	return copy_from_user(&c, p, sizeof(c)) ? -EFAULT : vmm_coalesce_change(vm, &c);
+}
+
 static long get_clock(struct vmm_vm *vm, void __user *p)
 {
 	struct vmm_clock c = { .ns = vmm_clock_ns(vm) };
@@ -103,6 +154,18 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return change_map(vm, p, vmm_mem_protect);
 	case VMM_SEND_MSI:
 		return send_msi(vm, p);
+	case VMM_BIND_DOORBELL:
+		return change_doorbell(vm, p, vmm_doorbell_bind);
+	case VMM_UNBIND_DOORBELL:
+		return change_doorbell(vm, p, vmm_doorbell_unbind);
+	case VMM_BIND_IRQ:
+		return change_irqfd(vm, p, vmm_irqfd_bind);
+	case VMM_UNBIND_IRQ:
+		return change_irqfd(vm, p, vmm_irqfd_unbind);
+	case VMM_SET_ROUTES:
+		return set_routes(vm, p);
+	case VMM_COALESCE:
+		return coalesce(vm, p);
 	case VMM_GET_CLOCK:
 		return get_clock(vm, p);
 	case VMM_SET_CLOCK:
@@ -111,6 +174,13 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return vmm_stats_get(vm, NULL, p);
 	}
 	return -ENOTTY;
+}
+
+static int vm_mmap(struct file *file, struct vm_area_struct *vma)
+{
+	struct vmm_vm *vm = file->private_data;
+
+	return current->mm == vm->mm ? vmm_coalesce_mmap(vm, vma) : -EIO;
 }
 
 static int vm_fd_release(struct inode *inode, struct file *file)
@@ -123,6 +193,7 @@ static const struct file_operations vm_fops = {
 	.owner = THIS_MODULE,
 	.release = vm_fd_release,
 	.unlocked_ioctl = vm_ioctl,
+	.mmap = vm_mmap,
 	.llseek = noop_llseek,
 };
 

@@ -16,6 +16,8 @@
  *   irq_route.c  IPIs and MSIs to vCPUs
  *   stats.c  counters                     trace.c  trace events
  *   pv.c hypercall.c  KVM's paravirtual ABI   wait.c  guests that halt or spin
+ *   doorbell.c   guest writes to eventfds  coalesce.c  and to a ring
+ *   irqfd.c      eventfds to MSIs
  *   svm/ vmx/  reached through vmm_ops only
  *
  * Lock order, outermost first:
@@ -49,8 +51,12 @@
 
 #define VMM_MAX_VCPUS	64
 #define VMM_MAX_MAPS	4096
+#define VMM_MAX_DOORBELLS	1024
+#define VMM_MAX_COALESCED	64
+#define VMM_MAX_GSIS	VMM_MAX_GSI
 
 struct pid;
+struct vm_area_struct;
 struct vmm_vm;
 struct vmm_vcpu;
 
@@ -306,6 +312,9 @@ struct vmm_vm {
 	spinlock_t flush_lock;
 
 	struct dentry *debugfs;		/* c */
+	struct vmm_doors __rcu *doors;	/* s  doorbell.c; NULL: none */
+	struct vmm_coalesced *coalesced;	/* s  coalesce.c; NULL: none yet */
+	struct vmm_irqfds *irqfds;	/* s  irqfd.c; NULL: none yet */
 
 	u64 clock_tsc;			/* L  pv clock: at this vmm_host_tsc() ... */
 	u64 clock_ns;			/* L  ... it read this many ns */
@@ -599,12 +608,14 @@ int vmm_task_switch(struct vmm_vcpu *vcpu);
 int vmm_insn_len(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind);
 /* MOV to or from CR4: fills in fact.cr4 and returns as vmm_insn_len */
 int vmm_insn_mov_cr4(struct vmm_vcpu *vcpu);
-struct vmm_insn_mov {		/* a 32-bit MOV to or from memory */
+struct vmm_insn_mov {		/* a MOV to or from memory */
 	u8 len;
+	u8 size;		/* of the access: 1, 2, 4, 8 bytes */
 	bool write;
 	bool has_imm;
 	u8 reg;			/* enum vmm_gpr */
-	u32 imm;
+	u16 offset;		/* of its first byte in the page */
+	u64 imm;
 };
 int vmm_insn_mov(struct vmm_vcpu *vcpu, struct vmm_insn_mov *m);
 
@@ -715,5 +726,33 @@ int vmm_lapic_msi(struct vmm_vm *vm, u64 address, u32 data);
  * on; -> vCPUs that took it, -KVM_EINVAL
  */
 int vmm_lapic_ipis(struct vmm_vm *vm, const u64 *map, u32 bits, u32 first, u32 icr);
+
+/* may this be an MSI: 0, -EINVAL: as vmm_lapic_msi says */
+int vmm_lapic_msi_check(u64 address, u32 data);
+
+/*
+ * doorbell.c: guest writes that end in the kernel. Both gears, also with irqs
+ * off. vmm_io_at: might a write to there be one; vmm_io_write: it was, and is
+ * done. `port`: addr is a port, else a gpa that no memory is mapped at.
+ */
+bool vmm_io_at(struct vmm_vm *vm, u64 gpa);
+bool vmm_io_write(struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data);
+int vmm_doorbell_bind(struct vmm_vm *vm, const struct vmm_doorbell *d);
+int vmm_doorbell_unbind(struct vmm_vm *vm, const struct vmm_doorbell *d);
+void vmm_doorbell_destroy(struct vmm_vm *vm);	/* no vCPU runs any more */
+
+/* coalesce.c: the same for writes that are kept in a ring; vmm_coalesce_push: kept */
+bool vmm_coalesce_at(struct vmm_vm *vm, u64 gpa);
+bool vmm_coalesce_push(struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data);
+int vmm_coalesce_change(struct vmm_vm *vm, const struct vmm_coalesce *c);
+int vmm_coalesce_mmap(struct vmm_vm *vm, struct vm_area_struct *vma);
+void vmm_coalesce_destroy(struct vmm_vm *vm);
+
+/* irqfd.c. vmm_irqfd_eoi: a level-triggered one ended; true: not for the monitor */
+bool vmm_irqfd_eoi(struct vmm_vm *vm, u8 vector);
+int vmm_irqfd_bind(struct vmm_vm *vm, const struct vmm_irqfd *arg);
+int vmm_irqfd_unbind(struct vmm_vm *vm, const struct vmm_irqfd *arg);
+int vmm_irqfd_routes(struct vmm_vm *vm, const struct vmm_route *route, u32 count);
+void vmm_irqfd_destroy(struct vmm_vm *vm);	/* before vCPUs go */
 
 #endif /* VMM_H */

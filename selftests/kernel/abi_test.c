@@ -22,6 +22,12 @@ _Static_assert(sizeof(struct vmm_cpuid) == 16, "vmm_cpuid");
 _Static_assert(sizeof(struct vmm_cpuid_entry) == 32, "vmm_cpuid_entry");
 _Static_assert(sizeof(struct vmm_map) == 32, "vmm_map");
 _Static_assert(sizeof(struct vmm_msi) == 16, "vmm_msi");
+_Static_assert(sizeof(struct vmm_doorbell) == 32, "vmm_doorbell");
+_Static_assert(sizeof(struct vmm_irqfd) == 16, "vmm_irqfd");
+_Static_assert(sizeof(struct vmm_route) == 24, "vmm_route");
+_Static_assert(sizeof(struct vmm_routes) == 16, "vmm_routes");
+_Static_assert(sizeof(struct vmm_coalesce) == 24, "vmm_coalesce");
+_Static_assert(sizeof(struct vmm_ring) <= PAGE, "vmm_ring");
 _Static_assert(sizeof(struct vmm_clock) == 32, "vmm_clock");
 _Static_assert(sizeof(struct vmm_regs) == 144, "vmm_regs");
 _Static_assert(sizeof(struct vmm_sregs) == 208, "vmm_sregs");
@@ -58,6 +64,8 @@ static const unsigned long requests[] = {
 	VMM_GET_INFO, VMM_GET_CPUID, VMM_CREATE_VM,
 	VMM_CREATE_VCPU, VMM_MAP, VMM_UNMAP, VMM_PROTECT, VMM_SEND_MSI,
 	VMM_GET_CLOCK, VMM_SET_CLOCK,
+	VMM_BIND_DOORBELL, VMM_UNBIND_DOORBELL, VMM_BIND_IRQ, VMM_UNBIND_IRQ,
+	VMM_SET_ROUTES, VMM_COALESCE,
 	VMM_RUN, VMM_KICK, VMM_GET_STATE, VMM_SET_STATE, VMM_SET_CPUID, VMM_INJECT,
 };
 

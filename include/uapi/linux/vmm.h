@@ -4,8 +4,9 @@
  * means; this header says what the bytes are.
  *
  * Three kinds of file descriptor: /dev/vmm (VMM_GET_INFO, VMM_GET_CPUID,
- * VMM_CREATE_VM) -> VM (memory, MSI, clock, VMM_CREATE_VCPU) -> vCPU (run,
- * state, CPUID, inject, kick; mmap of one page at offset 0: struct vmm_run).
+ * VMM_CREATE_VM) -> VM (memory, MSI, eventfds, clock, VMM_CREATE_VCPU; mmap of
+ * one page: struct vmm_ring) -> vCPU (run, state, CPUID, inject, kick; mmap of
+ * one page at offset 0: struct vmm_run).
  *
  * Rules: fixed-width fields, no implicit padding, pointers are __u64, every
  * `pad`/`reserved` must be zero and unknown flag bits give EINVAL.
@@ -95,6 +96,80 @@ struct vmm_msi {
 	__u64 address;		/* as a device would write it, SDM 3A 11.11.1 */
 	__u32 data;
 	__u32 pad;
+};
+
+/* VMM_BIND_DOORBELL: what a guest's write must be to signal an eventfd */
+#define VMM_DOORBELL_PORT	(1U << 0)	/* addr is a port, else a gpa */
+#define VMM_DOORBELL_MATCH	(1U << 1)	/* only writes of `data` */
+
+struct vmm_doorbell {
+	__u64 addr;
+	__u64 data;		/* 0 without VMM_DOORBELL_MATCH */
+	__u32 size;		/* bytes: 1, 2, 4, 8 (not a port); 0: any */
+	__u32 flags;		/* VMM_DOORBELL_* */
+	__s32 fd;		/* eventfd; -1 for VMM_UNBIND_DOORBELL */
+	__u32 pad;
+};
+
+/* VMM_BIND_IRQ: an eventfd that sends the message its GSI is routed to */
+#define VMM_IRQ_RESAMPLE	(1U << 0)	/* level-triggered: resample_fd */
+
+struct vmm_irqfd {
+	__u32 gsi;		/* below VMM_MAX_GSI */
+	__u32 flags;		/* VMM_IRQ_*; 0 for VMM_UNBIND_IRQ */
+	__s32 fd;		/* eventfd; -1 for VMM_UNBIND_IRQ */
+	__s32 resample_fd;	/* eventfd, signalled at EOI; -1: none */
+};
+
+#define VMM_MAX_GSI		1024	/* a GSI is a number below this */
+
+#define VMM_ROUTE_NONE		(1U << 0)	/* nowhere; address and data are 0 */
+#define VMM_ROUTE_EOI		(1U << 1)	/* VMM_EXIT_EOI in spite of RESAMPLE */
+
+struct vmm_route {
+	__u32 gsi;
+	__u32 flags;		/* VMM_ROUTE_* */
+	__u64 address;		/* as in struct vmm_msi */
+	__u32 data;
+	__u32 pad;
+};
+
+/* VMM_SET_ROUTES: those listed change, all at once */
+struct vmm_routes {
+	__u32 count;		/* 1..VMM_MAX_GSI */
+	__u32 pad;
+	__u64 routes;		/* struct vmm_route * */
+};
+
+/* VMM_COALESCE: guest writes to a range go into the ring, without an exit */
+#define VMM_COALESCE_PORT	(1U << 0)	/* addr is a port, else a gpa */
+#define VMM_COALESCE_OFF	(1U << 1)	/* no more: exactly this range */
+
+struct vmm_coalesce {
+	__u64 addr;
+	__u64 size;		/* bytes */
+	__u32 flags;		/* VMM_COALESCE_* */
+	__u32 width;		/* only writes of 1, 2, 4, 8 bytes; 0: of any size */
+};
+
+struct vmm_ring_entry {
+	__u64 addr;
+	__u64 data;
+	__u32 size;		/* 1, 2, 4, 8 */
+	__u32 flags;		/* VMM_COALESCE_PORT or 0 */
+};
+
+#define VMM_RING_ENTRIES	128
+
+/*
+ * mmap of the VM fd, one page at offset 0. Both indices count up, modulo 2^32;
+ * entry i is entry[i % VMM_RING_ENTRIES], and those from tail to head wait.
+ */
+struct vmm_ring {
+	__u32 head;		/* the kernel's */
+	__u32 tail;		/* the monitor's */
+	__u64 reserved[7];
+	struct vmm_ring_entry entry[VMM_RING_ENTRIES];
 };
 
 struct vmm_clock {
@@ -389,6 +464,13 @@ struct vmm_stats {
 #define VMM_GET_CLOCK	_IOR(VMM_IOC_TYPE, 0x15, struct vmm_clock)
 #define VMM_SET_CLOCK	_IOW(VMM_IOC_TYPE, 0x16, struct vmm_clock)
 #define VMM_GET_STATS	_IOWR(VMM_IOC_TYPE, 0x1f, struct vmm_stats)
+
+#define VMM_BIND_DOORBELL	_IOW(VMM_IOC_TYPE, 0x19, struct vmm_doorbell)
+#define VMM_UNBIND_DOORBELL	_IOW(VMM_IOC_TYPE, 0x1a, struct vmm_doorbell)
+#define VMM_BIND_IRQ		_IOW(VMM_IOC_TYPE, 0x1b, struct vmm_irqfd)
+#define VMM_UNBIND_IRQ		_IOW(VMM_IOC_TYPE, 0x1c, struct vmm_irqfd)
+#define VMM_SET_ROUTES		_IOW(VMM_IOC_TYPE, 0x1d, struct vmm_routes)
+#define VMM_COALESCE		_IOW(VMM_IOC_TYPE, 0x1e, struct vmm_coalesce)
 
 #define VMM_RUN		_IO(VMM_IOC_TYPE, 0x20)
 #define VMM_KICK	_IO(VMM_IOC_TYPE, 0x21)
