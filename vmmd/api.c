@@ -168,6 +168,28 @@ int api_get_stats(struct api_vm *vm, struct vmm_stat *s, uint32_t *count)
 	return ret;
 }
 
+int api_bind_doorbell(struct api_vm *vm, bool port, uint64_t addr, int eventfd)
+{
+	struct vmm_doorbell arg = {
+		.addr = addr,
+		.flags = port ? VMM_DOORBELL_PORT : 0,
+		.fd = eventfd,
+	};
+
+	return api_ioctl(vm->fd, VMM_BIND_DOORBELL, &arg);
+}
+
+int api_unbind_doorbell(struct api_vm *vm, bool port, uint64_t addr)
+{
+	struct vmm_doorbell arg = {
+		.addr = addr,
+		.flags = port ? VMM_DOORBELL_PORT : 0,
+		.fd = -1,
+	};
+
+	return api_ioctl(vm->fd, VMM_UNBIND_DOORBELL, &arg);
+}
+
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c)
 {
 	return api_ioctl(vm->fd, VMM_GET_CLOCK, c);

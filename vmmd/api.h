@@ -6,6 +6,7 @@
 #ifndef VMMD_API_H
 #define VMMD_API_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <linux/vmm.h>
 
@@ -32,6 +33,9 @@ int api_protect(struct api_vm *vm, uint64_t gpa, uint64_t size, uint32_t flags);
 int api_msi(struct api_vm *vm, uint64_t address, uint32_t data);
 /* the VM's counters: room for *count, which becomes how many there are; -E2BIG */
 int api_get_stats(struct api_vm *vm, struct vmm_stat *s, uint32_t *count);
+/* writes of any size to that gpa or port add 1 to the eventfd */
+int api_bind_doorbell(struct api_vm *vm, bool port, uint64_t addr, int eventfd);
+int api_unbind_doorbell(struct api_vm *vm, bool port, uint64_t addr);
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c);
 int api_set_clock(struct api_vm *vm, const struct vmm_clock *c);
 

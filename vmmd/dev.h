@@ -31,6 +31,12 @@ struct dev_env {
 	/* the guest asks: reset the machine, power it off (machine.c) */
 	void (*request_reset)(struct dev_env *env);
 	void (*request_poweroff)(struct dev_env *env);
+	/*
+	 * The module answers the guest's writes to a gpa or a port: it adds 1
+	 * to the eventfd. -1: no more. 0 or -errno; NULL: there is no module.
+	 */
+	int (*doorbell)(struct dev_env *env, bool port, uint64_t addr,
+			int eventfd);
 };
 
 struct dev_ops {

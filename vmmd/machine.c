@@ -112,6 +112,16 @@ static void env_request_poweroff(struct dev_env *env)
 		m->hooks.poweroff(m->hooks.owner);
 }
 
+static int env_doorbell(struct dev_env *env, bool port, uint64_t addr,
+			int eventfd)
+{
+	struct machine *m = of_env(env);
+
+	if (eventfd < 0)
+		return api_unbind_doorbell(m->vm, port, addr);
+	return api_bind_doorbell(m->vm, port, addr, eventfd);
+}
+
 static void send_msi(void *owner, uint64_t addr, uint32_t data)
 {
 	struct machine *m = owner;
@@ -281,6 +291,7 @@ static int make_rooms(struct machine *m, struct loop *loop)
 	env->add = env_add;
 	env->request_reset = env_request_reset;
 	env->request_poweroff = env_request_poweroff;
+	env->doorbell = m->vm ? env_doorbell : NULL;
 	if (!env->pio || !env->mmio || !env->irq || !env->mem)
 		return -ENOMEM;
 	return env_add(env, "irq", &wires_ops, env->irq);
@@ -334,6 +345,8 @@ static int make_board(struct machine *m)
 		err = uart_new(env, COM1, COM1_IRQ, m->console);
 	if (!err)
 		err = debugcon_new(env, m->firmware_log);
+	if (!err)
+		err = post_new(env);
 	if (!err)
 		err = piix3_new(env, m->pci);
 	if (err)

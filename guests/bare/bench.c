@@ -12,6 +12,7 @@
 #define PM_BASE		0x600
 #define PM_TIMER	(PM_BASE + 8)
 #define IOAPIC		0xfec00000
+#define POST_PORT	0x80
 
 static void put(char c)
 {
@@ -58,6 +59,11 @@ static void one_port(void)
 	inl(PM_TIMER);
 }
 
+static void one_bell(void)
+{
+	outb(POST_PORT, 0);
+}
+
 static void one_mmio(void)
 {
 	u32 v;
@@ -86,6 +92,7 @@ int main(void)
 	config_write(PM_DEVFN, 0x80, 1);
 	loop = ticks(nothing);
 	result("cpuid_exit", ticks(one_cpuid) - loop);
+	result("pio_kernel", ticks(one_bell) - loop);
 	result("pio_user", ticks(one_port) - loop);
 	result("mmio_user", ticks(one_mmio) - loop);
 	outw(PM_BASE + 4, 1 << 13);	/* S5 */

@@ -50,6 +50,8 @@ void acpipm_power_button(struct acpipm *pm);
 /* its I/O block to base and switched on, as firmware does after a reset */
 void acpipm_place(struct acpipm *pm, uint16_t base);
 
+int post_new(struct dev_env *env);		/* port 0x80 */
+
 /* log NULL: firmware is told that nobody listens, and stays silent */
 int debugcon_new(struct dev_env *env, FILE *log);
 

@@ -135,7 +135,7 @@ int virtio_pop(struct virtio_dev *vdev, unsigned int q, struct vq_chain *chain)
 	return ret;
 }
 
-static void virtio_notify(struct virtio_dev *vdev, unsigned int q)
+void virtio_notify(struct virtio_dev *vdev, unsigned int q)
 {
 	if (q < vdev->nqueues && vdev->vq[q].enabled && virtio_running(vdev))
 		vdev->ops->notify(vdev->owner, q);
@@ -148,6 +148,17 @@ static void virtio_notify_all(void *owner)
 
 	for (q = 0; q < vdev->nqueues; q++)
 		virtio_notify(vdev, q);
+}
+
+void virtio_place_bells(struct virtio_dev *vdev)
+{
+	const struct pci_bar *bar = &vdev->pci.bar[0];
+	bool on = bar->mapped && (vdev->status & VIRTIO_CONFIG_S_DRIVER_OK);
+	uint64_t gpa = bar->addr + BAR_NOTIFY;
+	unsigned int q;
+
+	for (q = 0; q < vdev->nqueues; q++, gpa += NOTIFY_MULTIPLIER)
+		virtio_bell_set(vdev, q, on && vdev->vq[q].enabled ? gpa : 0);
 }
 
 /* ---- status, 2.1 and 3.1 -------------------------------------------------- */
@@ -404,6 +415,7 @@ static void common_write(struct virtio_dev *vdev, uint64_t offset,
 		break;
 	case VIRTIO_PCI_COMMON_STATUS:
 		virtio_set_status(vdev, value);
+		virtio_place_bells(vdev);
 		break;
 	case VIRTIO_PCI_COMMON_Q_SELECT:
 		vdev->queue_select = value;
@@ -511,6 +523,8 @@ static void window_written(void *owner, uint16_t offset, unsigned int size)
 	struct virtio_dev *vdev = owner;
 	uint32_t at, len, value;
 
+	/* the BAR may have moved */
+	virtio_place_bells(vdev);
 	/* a driver that may master the bus now may have been waiting */
 	if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND)
 		virtio_notify_all(vdev);
@@ -612,6 +626,7 @@ int virtio_pci_new(struct virtio_dev *vdev, struct dev_env *env,
 	pci_set_bar(pci, 0, &bar);
 	if (!add_caps(vdev))
 		return -ENOSPC;
+	virtio_bells_new(vdev);
 	/* one vector for config changes and one for each queue */
 	ret = pci_msix_init(pci, MSIX_BAR, vdev->nqueues + 1);
 	if (!ret)

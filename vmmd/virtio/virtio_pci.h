@@ -18,6 +18,7 @@
 
 #define VIRTIO_QUEUES_MAX	33	/* 16 pairs and a control queue */
 
+struct virtio_bell;
 struct virtio_dev;
 
 struct virtio_ops {
@@ -75,6 +76,7 @@ struct virtio_dev {
 	uint8_t isr;
 	uint8_t generation;
 	struct loop_timer *kick;	/* after a load: look at the queues */
+	struct virtio_bell *bell;	/* of each queue, or NULL */
 	unsigned int reports;		/* lines printed so far */
 };
 
@@ -98,6 +100,17 @@ void virtio_report(struct virtio_dev *vdev, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
 /* the device changed its config struct */
 void virtio_config_changed(struct virtio_dev *vdev);
+
+/* queue q was notified, whichever way */
+void virtio_notify(struct virtio_dev *vdev, unsigned int q);
+
+/* after whatever may have changed which queues are in use, and where */
+void virtio_place_bells(struct virtio_dev *vdev);
+
+/* virtio_doorbell.c: queue q is notified by writes to gpa; 0: by none */
+void virtio_bells_new(struct virtio_dev *vdev);
+void virtio_bell_set(struct virtio_dev *vdev, unsigned int q, uint64_t gpa);
+void virtio_bells_free(struct virtio_dev *vdev);
 
 /* virtio_state.c: dev_ops of every virtio device */
 extern const struct dev_ops virtio_dev_ops;

@@ -178,6 +178,7 @@ static int state_load(void *owner, const void *buf, size_t len)
 		return -EINVAL;
 	state_apply(vdev, &s);
 	virtio_resume(vdev);
+	virtio_place_bells(vdev);
 	return 0;
 }
 
@@ -186,6 +187,7 @@ static void state_reset(void *owner)
 	struct virtio_dev *vdev = owner;
 
 	virtio_reset(vdev);
+	virtio_place_bells(vdev);
 	vdev->generation = 0;
 	pci_dev_reset(&vdev->pci);
 }
@@ -195,6 +197,7 @@ static void state_free(void *owner)
 	struct virtio_dev *vdev = owner;
 
 	vdev->ops->quiesce(vdev->owner);
+	virtio_bells_free(vdev);
 	loop_timer_free(vdev->kick);
 	vdev->ops->free(vdev->owner);
 }
