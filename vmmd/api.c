@@ -190,6 +190,39 @@ int api_unbind_doorbell(struct api_vm *vm, bool port, uint64_t addr)
 	return api_ioctl(vm->fd, VMM_UNBIND_DOORBELL, &arg);
 }
 
+int api_set_route(struct api_vm *vm, uint32_t gsi, uint64_t address,
+		  uint32_t data)
+{
+	struct vmm_route route = {
+		.gsi = gsi,
+		.flags = address ? 0 : VMM_ROUTE_NONE,
+		.address = address,
+		.data = data,
+	};
+	struct vmm_routes arg = { .count = 1, .routes = (uintptr_t)&route };
+
+	return api_ioctl(vm->fd, VMM_SET_ROUTES, &arg);
+}
+
+int api_bind_irq(struct api_vm *vm, uint32_t gsi, int eventfd, int resample)
+{
+	struct vmm_irqfd arg = {
+		.gsi = gsi,
+		.flags = resample < 0 ? 0 : VMM_IRQ_RESAMPLE,
+		.fd = eventfd,
+		.resample_fd = resample,
+	};
+
+	return api_ioctl(vm->fd, VMM_BIND_IRQ, &arg);
+}
+
+int api_unbind_irq(struct api_vm *vm, uint32_t gsi)
+{
+	struct vmm_irqfd arg = { .gsi = gsi, .fd = -1, .resample_fd = -1 };
+
+	return api_ioctl(vm->fd, VMM_UNBIND_IRQ, &arg);
+}
+
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c)
 {
 	return api_ioctl(vm->fd, VMM_GET_CLOCK, c);

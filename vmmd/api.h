@@ -36,6 +36,14 @@ int api_get_stats(struct api_vm *vm, struct vmm_stat *s, uint32_t *count);
 /* writes of any size to that gpa or port add 1 to the eventfd */
 int api_bind_doorbell(struct api_vm *vm, bool port, uint64_t addr, int eventfd);
 int api_unbind_doorbell(struct api_vm *vm, bool port, uint64_t addr);
+/*
+ * The eventfd sends the message of the GSI, which may change meanwhile (0, 0:
+ * none); its EOI signals `resample` unless that is -1.
+ */
+int api_set_route(struct api_vm *vm, uint32_t gsi, uint64_t address,
+		  uint32_t data);
+int api_bind_irq(struct api_vm *vm, uint32_t gsi, int eventfd, int resample);
+int api_unbind_irq(struct api_vm *vm, uint32_t gsi);
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c);
 int api_set_clock(struct api_vm *vm, const struct vmm_clock *c);
 

@@ -37,6 +37,17 @@ struct dev_env {
 	 */
 	int (*doorbell)(struct dev_env *env, bool port, uint64_t addr,
 			int eventfd);
+	/*
+	 * The module sends the message that gsi is routed to (0, 0: none) when
+	 * the eventfd is signalled, and signals `eoi` when the guest ends it;
+	 * -1: neither any more, no eoi. GSIs below `gsis` are taken, the first
+	 * of them by the wires. -EINVAL: no message. NULL: there is no module.
+	 */
+	unsigned int gsis;
+	int (*msi_route)(struct dev_env *env, unsigned int gsi, uint64_t addr,
+			 uint32_t data);
+	int (*msi_bind)(struct dev_env *env, unsigned int gsi, int eventfd,
+			int eoi);
 };
 
 struct dev_ops {

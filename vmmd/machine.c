@@ -122,6 +122,20 @@ static int env_doorbell(struct dev_env *env, bool port, uint64_t addr,
 	return api_bind_doorbell(m->vm, port, addr, eventfd);
 }
 
+static int env_msi_route(struct dev_env *env, unsigned int gsi, uint64_t addr,
+			 uint32_t data)
+{
+	return api_set_route(of_env(env)->vm, gsi, addr, data);
+}
+
+static int env_msi_bind(struct dev_env *env, unsigned int gsi, int eventfd,
+			int eoi)
+{
+	if (eventfd < 0)
+		return api_unbind_irq(of_env(env)->vm, gsi);
+	return api_bind_irq(of_env(env)->vm, gsi, eventfd, eoi);
+}
+
 static void send_msi(void *owner, uint64_t addr, uint32_t data)
 {
 	struct machine *m = owner;
@@ -291,7 +305,13 @@ static int make_rooms(struct machine *m, struct loop *loop)
 	env->add = env_add;
 	env->request_reset = env_request_reset;
 	env->request_poweroff = env_request_poweroff;
-	env->doorbell = m->vm ? env_doorbell : NULL;
+	/* the wires have the first */
+	env->gsis = IRQ_GSIS;
+	if (m->vm) {
+		env->doorbell = env_doorbell;
+		env->msi_route = env_msi_route;
+		env->msi_bind = env_msi_bind;
+	}
 	if (!env->pio || !env->mmio || !env->irq || !env->mem)
 		return -ENOMEM;
 	return env_add(env, "irq", &wires_ops, env->irq);

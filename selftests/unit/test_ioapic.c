@@ -6,6 +6,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <string.h>
+#include <sys/eventfd.h>
+
 #include "dev/devices.h"
 #include "fixture.h"
 
@@ -175,13 +178,146 @@ static void state_of_everything(void **state)
 	fx_fuzz(fx, fx->env.mmio, IO, 0x50, 20000);
 }
 
+/* ---- with a module that signals EOIs ------------------------------------------ */
+
+#define PINS	24
+
+static struct {
+	int eoi;			/* eventfd; -1: not bound */
+	uint64_t addr;
+	uint32_t data;
+	unsigned int routes;
+} module[PINS];
+
+static int fake_route(struct dev_env *env, unsigned int gsi, uint64_t addr,
+		      uint32_t data)
+{
+	module[gsi].addr = addr;
+	module[gsi].data = data;
+	module[gsi].routes++;
+	return 0;
+}
+
+static int fake_bind(struct dev_env *env, unsigned int gsi, int fd, int eoi)
+{
+	assert_int_equal(module[gsi].eoi < 0, eoi >= 0);
+	assert_int_equal(fd < 0, eoi < 0);
+	module[gsi].eoi = eoi;
+	return 0;
+}
+
+static int setup_module(void **state)
+{
+	struct fx *fx = fx_new();
+	unsigned int n;
+
+	memset(module, 0, sizeof(module));
+	for (n = 0; n < PINS; n++)
+		module[n].eoi = -1;
+	fx->env.msi_route = fake_route;
+	fx->env.msi_bind = fake_bind;
+	assert_int_equal(ioapic_new(&fx->env, IO), 0);
+	*state = fx;
+	return 0;
+}
+
+static int teardown_module(void **state)
+{
+	unsigned int n;
+
+	fx_free(*state);
+	for (n = 0; n < PINS; n++)
+		assert_int_equal(module[n].eoi, -1);
+	return 0;
+}
+
+static void signal_eoi(struct fx *fx, unsigned int pin)
+{
+	assert_int_equal(eventfd_write(module[pin].eoi, 1), 0);
+	fx_sync(fx);
+}
+
+static void eoi_by_eventfd(void **state)
+{
+	struct fx *fx = *state;
+
+	rte(fx, 9, LEVEL | 0x49, 0x01000000);
+	/* as it is sent, and known before it is */
+	assert_int_equal(module[9].addr, 0xfee01000);
+	assert_int_equal(module[9].data, 0xc049);
+	fx_wire(fx, 9, true);
+	assert_int_equal(fx->msis, 1);
+	assert_int_equal(fx->msi_addr, module[9].addr);
+	assert_int_equal(fx->msi_data, module[9].data);
+	assert_true(get(fx, 0x10 + 18) & REMOTE);
+	/* still asserted: once more; then not */
+	signal_eoi(fx, 9);
+	assert_int_equal(fx->msis, 2);
+	fx_wire(fx, 9, false);
+	signal_eoi(fx, 9);
+	assert_int_equal(fx->msis, 2);
+	assert_false(get(fx, 0x10 + 18) & REMOTE);
+	/* one more is nothing, nor is one of another pin */
+	signal_eoi(fx, 9);
+	signal_eoi(fx, 10);
+	assert_int_equal(fx->msis, 2);
+}
+
+static void routes_follow_the_entries(void **state)
+{
+	struct fx *fx = *state;
+	unsigned int routes;
+
+	/* edges end without an EOI */
+	rte(fx, 5, 0x45, 0);
+	assert_int_equal(module[5].addr, 0);
+	rte(fx, 5, LEVEL | 0x45, 0);
+	assert_int_equal(module[5].data, 0xc045);
+	routes = module[5].routes;
+	/* a mask changes nothing of what is to end */
+	rte(fx, 5, MASKED | LEVEL | 0x45, 0);
+	rte(fx, 5, LEVEL | 0x45, 0);
+	assert_int_equal(module[5].routes, routes);
+	rte(fx, 5, LEVEL | 0x46, 0);
+	assert_int_equal(module[5].data, 0xc046);
+	fx_reset(fx);
+	assert_int_equal(module[5].addr, 0);
+}
+
+/* an EOI that the loop has not seen yet is in what is saved */
+static void saved_with_the_eoi(void **state)
+{
+	struct fx *fx = *state;
+	uint8_t buf[512];
+	size_t len;
+
+	rte(fx, 9, LEVEL | 0x49, 0);
+	fx_wire(fx, 9, true);
+	fx_wire(fx, 9, false);
+	fx_lock(fx);
+	assert_int_equal(eventfd_write(module[9].eoi, 1), 0);
+	len = fx->dev[0].ops->save(fx->dev[0].owner, buf, sizeof(buf));
+	fx->dev[0].ops->reset(fx->dev[0].owner);
+	assert_int_equal(fx->dev[0].ops->load(fx->dev[0].owner, buf, len), 0);
+	fx_unlock(fx);
+	assert_int_equal(module[9].data, 0xc049);
+	assert_false(get(fx, 0x10 + 18) & REMOTE);
+	fx_wire(fx, 9, true);
+	assert_int_equal(fx->msis, 2);
+}
+
 int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define M(name)	\
+	cmocka_unit_test_setup_teardown(name, setup_module, teardown_module)
 	const struct CMUnitTest tests[] = {
 		T(identity), T(edge), T(edge_masked_is_lost), T(level),
 		T(level_masked_waits), T(timer_is_pin_2),
 		T(extint_goes_nowhere), T(accesses), T(state_of_everything),
+		M(eoi_by_eventfd),
+		M(routes_follow_the_entries),
+		M(saved_with_the_eoi),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

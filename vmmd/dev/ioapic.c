@@ -3,14 +3,22 @@
  * 82093AA I/O APIC: 24 pins, each a redirection entry that turns a wire into
  * an interrupt message. Version 0x20, so that guests have the EOI register.
  * Sections: Intel 82093AA data sheet (290566); SDM 3A 11.11 for messages.
+ *
+ * The end of a level-triggered interrupt costs no exit: the module knows each
+ * pin's message as that of a GSI and signals an eventfd, which the loop takes
+ * for the EOI message. Where there is no module to do so it is an exit.
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "bus.h"
 #include "dev/devices.h"
 #include "dev/state.h"
 #include "irq.h"
+#include "loop.h"
 
 #define PINS		24
 
@@ -56,9 +64,24 @@ struct ioapic_state {
 	uint8_t pad[7];
 };
 
+struct ioapic;
+
+struct ioapic_pin {
+	struct ioapic *io;
+	unsigned int n;
+	int eoi;		/* eventfd; -1: EOIs are exits */
+	struct loop_fd *loop_fd;
+	bool routed;		/* the module knows its message: */
+	uint64_t addr;
+	uint32_t data;
+};
+
 struct ioapic {
 	struct ioapic_state s;
 	struct irq *irq;
+	struct dev_env *env;
+	int line;		/* eventfd that goes with the pins' and is never signalled */
+	struct ioapic_pin pin[PINS];
 };
 
 /* SMI and ExtINT have nobody to go to here: the PIC reaches CPU 0 by itself */
@@ -77,6 +100,16 @@ static bool deliverable(uint64_t rte)
 static bool is_level(uint64_t rte)
 {
 	return (rte & RTE_LEVEL) && RTE_MODE(rte) <= MODE_LOWEST;
+}
+
+static void message(uint64_t rte, uint64_t *addr, uint32_t *data)
+{
+	*addr = MSI_ADDRESS | RTE_DEST(rte) << MSI_DEST_SHIFT;
+	if (rte & RTE_LOGICAL)
+		*addr |= MSI_LOGICAL;
+	*data = (rte & RTE_VECTOR) | RTE_MODE(rte) << 8;
+	if (is_level(rte))
+		*data |= MSI_LEVEL | MSI_ASSERT;
 }
 
 /*
@@ -98,12 +131,7 @@ static void service(struct ioapic *io, unsigned int n, bool edge)
 	} else if (!edge) {
 		return;
 	}
-	addr = MSI_ADDRESS | RTE_DEST(rte) << MSI_DEST_SHIFT;
-	if (rte & RTE_LOGICAL)
-		addr |= MSI_LOGICAL;
-	data = (rte & RTE_VECTOR) | RTE_MODE(rte) << 8;
-	if (is_level(rte))
-		data |= MSI_LEVEL | MSI_ASSERT;
+	message(rte, &addr, &data);
 	irq_msi(io->irq, addr, data);
 }
 
@@ -126,19 +154,108 @@ static void ioapic_set(void *owner, unsigned int gsi, bool level)
 	}
 }
 
+static void pin_eoi(struct ioapic *io, unsigned int n)
+{
+	if (!(io->s.rte[n] & RTE_REMOTE_IRR))
+		return;
+	io->s.rte[n] &= ~RTE_REMOTE_IRR;
+	service(io, n, false);
+}
+
 static void ioapic_eoi(void *owner, uint8_t vector)
 {
 	struct ioapic *io = owner;
 	unsigned int n;
 
-	for (n = 0; n < PINS; n++) {
-		if (!(io->s.rte[n] & RTE_REMOTE_IRR) ||
-		    (io->s.rte[n] & RTE_VECTOR) != vector)
-			continue;
-		io->s.rte[n] &= ~RTE_REMOTE_IRR;
-		service(io, n, false);
-	}
+	for (n = 0; n < PINS; n++)
+		if ((io->s.rte[n] & RTE_VECTOR) == vector)
+			pin_eoi(io, n);
 }
+
+/* ---- EOIs without an exit --------------------------------------------------- */
+
+static void take_eoi(struct ioapic_pin *pin)
+{
+	uint64_t count;
+
+	if (pin->eoi >= 0 && read(pin->eoi, &count, sizeof(count)) > 0)
+		pin_eoi(pin->io, pin->n);
+}
+
+static void eoi_signalled(void *owner, uint32_t events)
+{
+	take_eoi(owner);
+}
+
+/* a masked pin too: what it sent before the mask is still to end */
+static void route(struct ioapic *io, unsigned int n)
+{
+	struct ioapic_pin *pin = &io->pin[n];
+	bool level = is_level(io->s.rte[n]);
+	uint64_t addr = 0;
+	uint32_t data = 0;
+
+	if (pin->eoi < 0)
+		return;
+	if (level)
+		message(io->s.rte[n], &addr, &data);
+	if (pin->routed == level && pin->addr == addr && pin->data == data)
+		return;
+	pin->routed = !io->env->msi_route(io->env, n, addr, data) && level;
+	pin->addr = addr;
+	pin->data = data;
+}
+
+static void unbind_pin(struct ioapic_pin *pin)
+{
+	if (pin->eoi < 0)
+		return;
+	if (pin->loop_fd)
+		pin->io->env->msi_bind(pin->io->env, pin->n, -1, -1);
+	loop_fd_remove(pin->loop_fd);
+	close(pin->eoi);
+	pin->eoi = -1;
+}
+
+static void bind_pin(struct ioapic_pin *pin)
+{
+	struct dev_env *env = pin->io->env;
+
+	pin->eoi = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (pin->eoi < 0)
+		return;
+	if (!env->msi_bind(env, pin->n, pin->io->line, pin->eoi))
+		pin->loop_fd = loop_fd_add(env->loop, pin->eoi, EPOLLIN,
+					   eoi_signalled, pin);
+	if (!pin->loop_fd)
+		unbind_pin(pin);
+}
+
+static void bind_pins(struct ioapic *io)
+{
+	unsigned int n;
+
+	io->line = -1;
+	for (n = 0; n < PINS; n++)
+		io->pin[n] = (struct ioapic_pin){ .io = io, .n = n, .eoi = -1 };
+	if (!io->env->msi_bind)
+		return;
+	io->line = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	for (n = 0; n < PINS && io->line >= 0; n++)
+		bind_pin(&io->pin[n]);
+}
+
+static void unbind_pins(struct ioapic *io)
+{
+	unsigned int n;
+
+	for (n = 0; n < PINS; n++)
+		unbind_pin(&io->pin[n]);
+	if (io->line >= 0)
+		close(io->line);
+}
+
+/* ---- registers -------------------------------------------------------------- */
 
 static void rte_write(struct ioapic *io, unsigned int n, bool high,
 		      uint32_t value)
@@ -154,6 +271,7 @@ static void rte_write(struct ioapic *io, unsigned int n, bool high,
 	if (!(rte & RTE_LEVEL))
 		rte &= ~RTE_REMOTE_IRR;
 	io->s.rte[n] = rte;
+	route(io, n);
 	service(io, n, false);
 }
 
@@ -230,14 +348,20 @@ static void ioapic_reset(void *owner)
 
 	io->s.id = 0;
 	io->s.select = 0;
-	for (n = 0; n < PINS; n++)
+	for (n = 0; n < PINS; n++) {
 		io->s.rte[n] = RTE_MASK;
+		route(io, n);
+	}
 }
 
 static size_t ioapic_save(void *owner, void *buf, size_t max)
 {
 	struct ioapic *io = owner;
+	unsigned int n;
 
+	/* what was signalled belongs to the state */
+	for (n = 0; n < PINS && buf; n++)
+		take_eoi(&io->pin[n]);
 	return state_save(&io->s, sizeof(io->s), buf, max);
 }
 
@@ -256,7 +380,15 @@ static int ioapic_load(void *owner, const void *buf, size_t len)
 	if (s.lines >> PINS)
 		return -EINVAL;
 	io->s = s;
+	for (n = 0; n < PINS; n++)
+		route(io, n);
 	return 0;
+}
+
+static void ioapic_free(void *owner)
+{
+	unbind_pins(owner);
+	free(owner);
 }
 
 static const struct bus_ops ioapic_bus_ops = {
@@ -268,7 +400,7 @@ static const struct dev_ops ioapic_ops = {
 	.reset = ioapic_reset,
 	.save = ioapic_save,
 	.load = ioapic_load,
-	.free = free,
+	.free = ioapic_free,
 };
 
 int ioapic_new(struct dev_env *env, uint64_t gpa)
@@ -279,6 +411,8 @@ int ioapic_new(struct dev_env *env, uint64_t gpa)
 	if (!io)
 		return -ENOMEM;
 	io->irq = env->irq;
+	io->env = env;
+	bind_pins(io);
 	ioapic_reset(io);
 	err = bus_add(env->mmio, gpa, RANGE, &ioapic_bus_ops, io, "ioapic");
 	if (err)
@@ -293,6 +427,6 @@ int ioapic_new(struct dev_env *env, uint64_t gpa)
 out_bus:
 	bus_remove(env->mmio, gpa);
 out_free:
-	free(io);
+	ioapic_free(io);
 	return err;
 }
