@@ -190,6 +190,32 @@ int api_unbind_doorbell(struct api_vm *vm, bool port, uint64_t addr)
 	return api_ioctl(vm->fd, VMM_UNBIND_DOORBELL, &arg);
 }
 
+int api_coalesce(struct api_vm *vm, bool port, uint64_t addr, uint32_t size)
+{
+	struct vmm_coalesce arg = {
+		.addr = addr,
+		.size = size,
+		.flags = port ? VMM_COALESCE_PORT : 0,
+		.width = size,
+	};
+
+	return api_ioctl(vm->fd, VMM_COALESCE, &arg);
+}
+
+struct vmm_ring *api_ring(struct api_vm *vm)
+{
+	void *ring = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  vm->fd, 0);
+
+	return ring == MAP_FAILED ? NULL : ring;
+}
+
+void api_ring_free(struct vmm_ring *ring)
+{
+	if (ring)
+		munmap(ring, 4096);
+}
+
 int api_set_route(struct api_vm *vm, uint32_t gsi, uint64_t address,
 		  uint32_t data)
 {

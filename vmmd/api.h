@@ -37,6 +37,13 @@ int api_get_stats(struct api_vm *vm, struct vmm_stat *s, uint32_t *count);
 int api_bind_doorbell(struct api_vm *vm, bool port, uint64_t addr, int eventfd);
 int api_unbind_doorbell(struct api_vm *vm, bool port, uint64_t addr);
 /*
+ * The module keeps writes of `size` bytes to addr in the VM's ring, and the
+ * vCPU runs on; api_ring maps that, NULL: it cannot be had.
+ */
+int api_coalesce(struct api_vm *vm, bool port, uint64_t addr, uint32_t size);
+struct vmm_ring *api_ring(struct api_vm *vm);
+void api_ring_free(struct vmm_ring *ring);
+/*
  * The eventfd sends the message of the GSI, which may change meanwhile (0, 0:
  * none); its EOI signals `resample` unless that is -1.
  */

@@ -38,6 +38,13 @@ struct dev_env {
 	int (*doorbell)(struct dev_env *env, bool port, uint64_t addr,
 			int eventfd);
 	/*
+	 * Writes of `size` bytes to a gpa or a port have no effect before the
+	 * guest's next access to something else: the module keeps them and the
+	 * vCPU runs on. They come as ever, through the bus. May be refused.
+	 */
+	void (*coalesce)(struct dev_env *env, bool port, uint64_t addr,
+			 unsigned int size);
+	/*
 	 * The module sends the message that gsi is routed to (0, 0: none) when
 	 * the eventfd is signalled, and signals `eoi` when the guest ends it;
 	 * -1: neither any more, no eoi. GSIs below `gsis` are taken, the first

@@ -75,6 +75,7 @@ struct machine {
 	FILE *firmware_log;
 	struct firmware firmware;		/* one of these two boots */
 	struct linux_boot *linux_boot;
+	struct vmm_ring *ring;			/* writes kept by the module, or NULL */
 	uint64_t ram_low, ram_high;		/* ends below 4 GiB; size above */
 };
 
@@ -136,6 +137,18 @@ static int env_msi_bind(struct dev_env *env, unsigned int gsi, int eventfd,
 	return api_bind_irq(of_env(env)->vm, gsi, eventfd, eoi);
 }
 
+static void env_coalesce(struct dev_env *env, bool port, uint64_t addr,
+			 unsigned int size)
+{
+	struct machine *m = of_env(env);
+
+	if (!m->ring && m->vm)
+		m->ring = api_ring(m->vm);
+	/* without a ring to read from, they had better be exits */
+	if (m->ring)
+		api_coalesce(m->vm, port, addr, size);
+}
+
 static void send_msi(void *owner, uint64_t addr, uint32_t data)
 {
 	struct machine *m = owner;
@@ -168,11 +181,39 @@ static void key_power_button(void *owner)
 
 /* ---- for the vCPU threads ------------------------------------------------- */
 
+/*
+ * What the module kept comes first, in its order. Up to the head as it is now:
+ * what other vCPUs write meanwhile is not before this access.
+ */
+static void take_kept(struct machine *m)
+{
+	struct vmm_ring *ring = m->ring;
+	const struct vmm_ring_entry *e;
+	uint32_t head;
+
+	if (!ring)
+		return;
+	/* acquire: an entry is read after the head that covers it */
+	head = __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+	while (ring->tail != head) {
+		e = &ring->entry[ring->tail % VMM_RING_ENTRIES];
+		bus_write(e->flags & VMM_COALESCE_PORT ? m->env.pio : m->env.mmio,
+			  e->addr, e->data, e->size);
+		__atomic_store_n(&ring->tail, ring->tail + 1, __ATOMIC_RELEASE);
+	}
+}
+
+static void access_begins(struct machine *m)
+{
+	pthread_mutex_lock(m->lock);
+	take_kept(m);
+}
+
 uint64_t machine_pio_read(struct machine *m, uint16_t port, unsigned int size)
 {
 	uint64_t value;
 
-	pthread_mutex_lock(m->lock);
+	access_begins(m);
 	value = bus_read(m->env.pio, port, size);
 	pthread_mutex_unlock(m->lock);
 	return value;
@@ -181,7 +222,7 @@ uint64_t machine_pio_read(struct machine *m, uint16_t port, unsigned int size)
 void machine_pio_write(struct machine *m, uint16_t port, uint32_t value,
 		       unsigned int size)
 {
-	pthread_mutex_lock(m->lock);
+	access_begins(m);
 	bus_write(m->env.pio, port, value, size);
 	pthread_mutex_unlock(m->lock);
 }
@@ -190,7 +231,7 @@ uint64_t machine_mmio_read(struct machine *m, uint64_t gpa, unsigned int size)
 {
 	uint64_t value;
 
-	pthread_mutex_lock(m->lock);
+	access_begins(m);
 	value = bus_read(m->env.mmio, gpa, size);
 	pthread_mutex_unlock(m->lock);
 	return value;
@@ -199,14 +240,14 @@ uint64_t machine_mmio_read(struct machine *m, uint64_t gpa, unsigned int size)
 void machine_mmio_write(struct machine *m, uint64_t gpa, uint64_t value,
 			unsigned int size)
 {
-	pthread_mutex_lock(m->lock);
+	access_begins(m);
 	bus_write(m->env.mmio, gpa, value, size);
 	pthread_mutex_unlock(m->lock);
 }
 
 void machine_eoi(struct machine *m, uint8_t vector)
 {
-	pthread_mutex_lock(m->lock);
+	access_begins(m);
 	irq_eoi(m->env.irq, vector);
 	pthread_mutex_unlock(m->lock);
 }
@@ -233,6 +274,7 @@ int machine_reset(struct machine *m)
 {
 	unsigned int i;
 
+	take_kept(m);
 	for (i = 0; i < m->ndevs; i++)
 		m->dev[i].ops->reset(m->dev[i].owner);
 	if (m->linux_boot) {
@@ -305,6 +347,7 @@ static int make_rooms(struct machine *m, struct loop *loop)
 	env->add = env_add;
 	env->request_reset = env_request_reset;
 	env->request_poweroff = env_request_poweroff;
+	env->coalesce = env_coalesce;
 	/* the wires have the first */
 	env->gsis = IRQ_GSIS;
 	if (m->vm) {
@@ -618,6 +661,7 @@ void machine_free(struct machine *m)
 	chardev_free(m->console);
 	if (m->firmware_log && m->firmware_log != stderr)
 		fclose(m->firmware_log);
+	api_ring_free(m->ring);
 	mem_free(m->env.mem);
 	irq_free(m->env.irq);
 	if (m->env.pio)

@@ -206,6 +206,19 @@ static int fake_bind(struct dev_env *env, unsigned int gsi, int fd, int eoi)
 	return 0;
 }
 
+static struct {
+	uint64_t addr;
+	unsigned int size;
+} kept;
+
+static void fake_coalesce(struct dev_env *env, bool port, uint64_t addr,
+			  unsigned int size)
+{
+	assert_false(port);
+	kept.addr = addr;
+	kept.size = size;
+}
+
 static int setup_module(void **state)
 {
 	struct fx *fx = fx_new();
@@ -216,6 +229,7 @@ static int setup_module(void **state)
 		module[n].eoi = -1;
 	fx->env.msi_route = fake_route;
 	fx->env.msi_bind = fake_bind;
+	fx->env.coalesce = fake_coalesce;
 	assert_int_equal(ioapic_new(&fx->env, IO), 0);
 	*state = fx;
 	return 0;
@@ -261,6 +275,18 @@ static void eoi_by_eventfd(void **state)
 	signal_eoi(fx, 9);
 	signal_eoi(fx, 10);
 	assert_int_equal(fx->msis, 2);
+}
+
+/* only the register that has no effect of its own may wait */
+static void the_select_register_may_wait(void **state)
+{
+	struct fx *fx = *state;
+
+	assert_int_equal(kept.addr, IO);
+	assert_int_equal(kept.size, 4);
+	fx_write(fx, kept.addr, 1, kept.size);
+	assert_int_equal(fx->msis, 0);
+	assert_int_equal(fx_read(fx, IO, 4), 1);
 }
 
 static void routes_follow_the_entries(void **state)
@@ -317,7 +343,7 @@ int main(void)
 		T(extint_goes_nowhere), T(accesses), T(state_of_everything),
 		M(eoi_by_eventfd),
 		M(routes_follow_the_entries),
-		M(saved_with_the_eoi),
+		M(saved_with_the_eoi), M(the_select_register_may_wait),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -420,6 +420,8 @@ int ioapic_new(struct dev_env *env, uint64_t gpa)
 	err = env->add(env, "ioapic", &ioapic_ops, io);
 	if (err)
 		goto out_bus;
+	if (env->coalesce)
+		env->coalesce(env, false, gpa + REG_SELECT, 4);
 	irq_add_sink(env->irq, (struct irq_sink){ ioapic_set, io });
 	irq_set_eoi(env->irq, ioapic_eoi, io);
 	return 0;

@@ -507,6 +507,8 @@ int rtc_new(struct dev_env *env, const struct rtc_config *cfg)
 	if (err)
 		goto out_timer;
 	err = env->add(env, "rtc", &rtc_ops, rtc);
+	if (!err && env->coalesce)
+		env->coalesce(env, true, 0x70, 1);
 	if (!err)
 		return 0;
 

@@ -320,6 +320,9 @@ struct pci_bus *pci_bus_new(struct dev_env *env)
 		goto out_free;
 	if (env->add(env, "pci", &pci_bus_ops, bus))
 		goto out_bus;
+	/* the address; its second byte, written alone, is the reset register */
+	if (env->coalesce)
+		env->coalesce(env, true, CONFIG_PORT, 4);
 	if (i440fx_new(env, bus))	/* the bus is the machine's by now */
 		return NULL;
 	return bus;
