@@ -101,6 +101,16 @@ u32 lapic_ppr(struct vmm_lapic *apic)
 	return isr & 0xf0;
 }
 
+/* nothing waits, though it seemed so, after a state was written: look no more */
+static void irr_is_empty(struct vmm_lapic *apic)
+{
+	WRITE_ONCE(apic->irr_pending, false);
+	/* as in vmm_lapic_ack */
+	smp_mb();
+	if (highest(apic, LAPIC_IRR) >= 0)
+		WRITE_ONCE(apic->irr_pending, true);
+}
+
 int vmm_lapic_pending(struct vmm_vcpu *vcpu)
 {
 	struct vmm_lapic *apic = &vcpu->apic;
@@ -109,6 +119,8 @@ int vmm_lapic_pending(struct vmm_vcpu *vcpu)
 	if (!READ_ONCE(apic->irr_pending))
 		return -1;
 	irr = highest(apic, LAPIC_IRR);
+	if (irr < 0)
+		irr_is_empty(apic);
 	if (irr < 0 || (u32)(irr & 0xf0) <= (lapic_ppr(apic) & 0xf0))
 		return -1;
 	return irr;

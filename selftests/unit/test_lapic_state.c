@@ -15,6 +15,15 @@ static void same(const struct vmm_apic *a, const struct vmm_apic *b)
 			fail_msg("register %#x: %#x, %#x", reg, a->regs[reg], b->regs[reg]);
 }
 
+static bool anything_waits(struct vmm_vcpu *c)
+{
+	u32 i, bits = 0;
+
+	for (i = 0; i < 8; i++)
+		bits |= c->apic.regs[LAPIC_IRR + i];
+	return bits;
+}
+
 /* get -> a new vCPU of the same ID -> set -> get */
 static void round_trip(struct vmm_vcpu *c)
 {
@@ -31,6 +40,8 @@ static void round_trip(struct vmm_vcpu *c)
 	vmm_lapic_get(&fresh, &after);
 	same(&before, &after);
 	assert_int_equal(vmm_lapic_pending(&fresh), vmm_lapic_pending(c));
+	/* each entry looks for more while that is set */
+	assert_int_equal(fresh.apic.irr_pending, anything_waits(c));
 	assert_int_equal(vmm_lapic_extint(&fresh), vmm_lapic_extint(c));
 	assert_int_equal(fresh.apic.timer.queued, c->apic.timer.queued);
 }
