@@ -23,6 +23,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
 .PHONY: check-power check-refused check-boot check-soak parity unit debug
+.PHONY: mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
 
@@ -208,7 +209,7 @@ parity:
 		--vmx $(B)/kernel-vmx-6.1/tap.log --vmx $(B)/kernel-vmx-6.1-some/tap.log
 
 check-unit: $(unit_tests)
-	@scripts/run-selftests $^
+	@scripts/run-selftests $^ scripts/bench.d/selftest
 
 check-lab:
 	@scripts/run-selftests "scripts/lab.d/selftest $(CPU)"
@@ -279,12 +280,27 @@ check-power: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
 	@scripts/run-selftests --timeout $(KERNEL_TIMEOUT) \
 		"selftests/e2e/sleep $(KERNEL)" "selftests/e2e/down.py $(KERNEL)"
 
-bench: kmod vmmd image guests
-	scripts/bench
+# ROWS="cpuid_exit ipi" for some of the figures.
+bench: kmod vmmd image guests mini $(B)/bench/load
+	scripts/bench $(ROWS)
+
+# What the next runs are compared with, and the README's table: from the last run.
+bench-baseline bench-readme:
+	scripts/bench --$(@:bench-%=%)
+
+# The loads are executed in guests and in the emulated host alike.
+$(B)/bench/load: scripts/bench.d/load.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) -std=gnu11 $(CFLAGS) $(warnings) -static -o $@ $<
+
+# The smallest Linux guest: a kernel and an initramfs.
+mini:
+	guests/debian/mini $(B)/mini
 
 # Downloaded kernels and the disk image take time to make again: they stay.
 clean:
-	rm -rf $(addprefix $(B)/,$(filter-out kernel include disk.img%,$(notdir $(wildcard $(B)/*))))
+	rm -rf $(addprefix $(B)/,$(filter-out kernel include disk.img% mini,$(notdir $(wildcard $(B)/*))))
 
 distclean:
 	rm -rf $(B)
@@ -310,7 +326,9 @@ help:
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'
 	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'
-	@echo 'make bench        figures; make parity: the table of both vendors in README.md'
+	@echo 'make bench        figures of this and of KVM with QEMU; ROWS="ipi timer" for some'
+	@echo '  bench-baseline  the last ones are what the next are compared with'
+	@echo '  bench-readme    and go into README.md; make parity: its table of both vendors'
 	@echo '... V=1           show commands'
 	@echo 'make clean        remove what was built; distclean: downloads and image too'
 

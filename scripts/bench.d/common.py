@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What the parts of scripts/bench share: the rows, errors, the host's clock."""
+
+import collections
+import os
+import sys
+import time
+
+TOP = os.path.dirname(os.path.dirname(os.path.dirname(os.path.realpath(__file__))))
+
+# title: what both sides do; ratio, most: what the ratio and our own figure should
+# not exceed.
+Row = collections.namedtuple("Row", "title unit ratio most", defaults=(None, None))
+
+INSTRUCTIONS = "instructions"
+GIGA = "10^9 instructions"
+
+ROWS = {
+    "cpuid_exit": Row("CPUID", INSTRUCTIONS, 0.4),
+    "pio_kernel": Row("OUT to the POST port (KVM: to its own PIC)", INSTRUCTIONS, 0.4),
+    "pio_user": Row("port read answered by the monitor (ACPI timer)", INSTRUCTIONS, 0.4),
+    "mmio_user": Row("MMIO read answered by the monitor (I/O APIC)", INSTRUCTIONS, 0.4),
+    "virtio_notify": Row("notification of a virtio queue, the device's work included",
+                         INSTRUCTIONS),
+    "hlt_wake": Row("IPI to a CPU in HLT, until it runs", INSTRUCTIONS, 0.6),
+    "ipi": Row("IPI of a CPU to itself, until its end", INSTRUCTIONS, 0.6),
+    "timer": Row("TSC deadline, from arming to the interrupt's end", INSTRUCTIONS, 0.6),
+    "fault_4k": Row("first touch of a 4 KiB page that the host has", INSTRUCTIONS, 0.7),
+    "fault_2m": Row("first touch of a 2 MiB page that the host has", INSTRUCTIONS, 0.7),
+    "boot_init": Row("start of a kernel to its /init (QEMU: microvm)", GIGA, 0.85),
+    "boot_login": Row("start to the login prompt of a Debian disk (QEMU: q35)", GIGA, 0.9),
+    "vm_overhead": Row("memory beyond the guest's own, Debian at login", "KiB", most=4096),
+    "blk_rand_qd1": Row("virtio-blk, random 4 KiB read", INSTRUCTIONS, 0.7),
+    "blk_rand_qd32": Row("virtio-blk, random 4 KiB read, 32 at once", INSTRUCTIONS, 0.7),
+    "blk_seq": Row("virtio-blk, sequential 128 KiB read, 8 at once", INSTRUCTIONS, 0.7),
+    "net_bulk": Row("virtio-net, 1 MiB to the guest over TCP (QEMU: vhost)", INSTRUCTIONS, 1.0),
+    "net_rr": Row("virtio-net, a byte there and back over TCP (QEMU: vhost)", INSTRUCTIONS, 0.8),
+    "compute": Row("a computing loop, against the bare host", "times", most=1.01),
+    "shell": Row("a loop of processes, against the bare host", "times"),
+    "vm_cost_16": Row("a VM from start to end, of 16 at once", "10^6 instructions"),
+    "vm_cost_4": Row("a VM from start to end, of 4 at once", "10^6 instructions"),
+    "vm_cost_1": Row("a VM from start to end, alone", "10^6 instructions"),
+}
+
+
+# In the emulated host: what the monitors have to say.
+LOG = os.path.join(os.environ.get("OUT", "build/bench"), "monitors.log")
+
+
+class Failure(Exception):
+    """What we wanted and did not get."""
+
+
+def say(text):
+    print("bench: " + text, file=sys.stderr, flush=True)
+
+
+def idle():
+    """Nanoseconds, in steps of the kernel's tick, that this host had nothing to do."""
+    with open("/proc/stat", encoding="ascii") as f:
+        idle_ticks, iowait = map(int, f.readline().split()[4:6])
+    return (idle_ticks + iowait) * 10**9 // os.sysconf("SC_CLK_TCK")
+
+
+def instructions():
+    """That this host ran: its clock leaps over idle time, and how much of that
+    there is depends on how fast the machine reads the disk."""
+    return time.monotonic_ns() - idle()

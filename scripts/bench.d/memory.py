@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: GPL-2.0
+"""What a VM's process takes beyond the guest's own memory."""
+
+import os
+import re
+
+from common import Failure
+
+GROUPS = "/sys/fs/cgroup/"
+KB = 1024
+
+
+class Group:
+    """A control group, so that kernel memory is counted too: page tables of both
+    kinds, structures, stacks."""
+
+    path = GROUPS + "bench-vm"
+
+    def __enter__(self):
+        with open(GROUPS + "cgroup.subtree_control", "w", encoding="ascii") as f:
+            f.write("+memory")
+        os.mkdir(self.path)
+        return self
+
+    def __exit__(self, failed, *_):
+        if not failed:
+            os.rmdir(self.path)
+
+    def command(self, command):
+        return ["sh", "-c", 'echo $$ >%s/cgroup.procs && exec "$@"' % self.path, "sh"] + command
+
+    def kernel_kb(self):
+        with open(self.path + "/memory.stat", encoding="ascii") as f:
+            return int(re.search(r"^kernel (\d+)$", f.read(), re.M)[1]) // KB
+
+    def overhead(self, pid, guest_kb):
+        """KiB: the kernel's, and what the process wrote to outside of the guest's
+        memory. Programs and libraries are there once for all VMs."""
+        return self.kernel_kb() + private_kb(pid, guest_kb)
+
+
+def private_kb(pid, guest_kb):
+    """The guest's memory is the largest mapping, and vmmd's "ram" below 1 MiB."""
+    mappings = []
+    with open("/proc/%d/smaps" % pid, encoding="ascii") as f:
+        for line in f:
+            words = line.split()
+            if words[0] == "Size:":
+                mappings.append([int(words[1]), name, 0])
+            elif words[0] in ("Private_Dirty:", "Shared_Dirty:"):
+                mappings[-1][2] += int(words[1])
+            elif not words[0].endswith(":"):
+                name = line
+    largest = max(mappings)
+    if largest[0] * 4 < guest_kb * 3:
+        raise Failure("wanted a mapping of nearly %d kB of guest memory in process %d, the "
+                      "largest has %d kB" % (guest_kb, pid, largest[0]))
+    return sum(dirty for size, name, dirty in mappings
+               if size != largest[0] and "memfd:vmm-ram" not in name)
