@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """End-to-end: a Debian disk boots, works, reboots and powers off in a monitor.
 
-    boot.py --image build/disk.img --work DIR [--vmm COMMAND]
+    boot.py --image build/disk.img --work DIR [--vmm COMMAND] [--options TEXT]
 
 COMMAND is the monitor's command line, split as a shell would; {disk} stands
 for the disk that the test works on: a copy of the image in DIR; {cpus} for their
@@ -44,6 +44,8 @@ PRESETS = {"qemu": QEMU, "kvm": QEMU.replace("-accel tcg", "-accel kvm")}
 FETCH_MB = 20
 WRITE_MB = 64
 HOST = "10.0.2.2"               # as the guest sees it
+TAP = "vmm-e2e"                 # made and removed by this test
+TAP_HOST, TAP_GUEST = "10.77.0.1", "10.77.0.2"
 # After one of these no login prompt comes.
 FATAL = (r"Kernel panic - not syncing.*|No bootable device|grub rescue>"
          r"|\(initramfs\)|You are in (rescue|emergency) mode")
@@ -79,16 +81,33 @@ def copy(image, disk):
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves one directory on a free port of the loopback interface."""
+    """Serves one directory on a free port of an address, and answers what is
+    posted to it with its sum."""
 
     class Handler(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass
 
-    def __init__(self, directory):
-        super().__init__(("127.0.0.1", 0),
+        def do_POST(self):
+            data = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(hashlib.sha256(data).hexdigest().encode())
+
+    def __init__(self, directory, address="127.0.0.1"):
+        super().__init__((address, 0),
                          functools.partial(self.Handler, directory=directory))
         threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+def make_tap():
+    for command in ("modprobe tun", f"ip tuntap add dev {TAP} mode tap multi_queue",
+                    f"ip addr add {TAP_HOST}/24 dev {TAP}", f"ip link set {TAP} up"):
+        subprocess.run(command.split(), check=True)
+
+
+def remove_tap():
+    subprocess.run(["ip", "link", "del", TAP], stderr=subprocess.DEVNULL)
 
 
 class Test:
@@ -101,13 +120,19 @@ class Test:
         self.stop_by = options.stop
         self.in_place = options.in_place
         self.quick = options.quick
+        self.tap = options.tap
         self.disk = (os.path.abspath(options.image) if options.in_place
                      else os.path.join(self.work, "disk.img"))
         self.transcript = os.path.join(self.work, "console.txt")
         self.con = None
         self.port = None
         self.sums = {}
-        vmm = PRESETS.get(options.vmm, options.vmm)
+        vmm = f"{PRESETS.get(options.vmm, options.vmm)} {options.options}"
+        self.packed = "--ring packed" in vmm
+        balloon = re.search(r"--balloon (\d+)M", vmm)
+        self.balloon = int(balloon.group(1)) if balloon else 0
+        if self.tap:
+            vmm += f" --net tap={TAP}"
         self.cpus = options.cpus
         self.argv = [word.replace("{disk}", self.disk).replace("{cpus}", str(self.cpus))
                      for word in shlex.split(vmm)]
@@ -125,7 +150,10 @@ class Test:
         with open(os.path.join(www, "data"), "wb") as file:
             file.write(data)
         self.sums["fetched"] = hashlib.sha256(data).hexdigest()
-        self.port = Server(www).server_address[1]
+        if self.tap:
+            make_tap()
+        server = Server(www, TAP_HOST) if self.tap else Server(www)
+        self.port = server.server_address[1]
 
     def sh(self, command, timeout):
         """Output of a command in the guest, which must succeed."""
@@ -150,6 +178,49 @@ class Test:
         """runs on all CPUs that it was given"""
         found = int(self.sh("nproc", 60))
         want(found == self.cpus, f"wanted {self.cpus} CPUs, found {found}")
+
+    def has_queues(self):
+        """has a disk queue for each CPU, with an interrupt of its own"""
+        cpus = int(self.sh("nproc", 60))
+        queues = len(self.sh("ls /sys/block/vda/mq", 60).split())
+        want(queues == min(cpus, 8), f"{queues} disk queues for {cpus} CPUs")
+        # each CPU asks in its own queue, past the guest's page cache
+        self.sh(f"for c in $(seq 0 {cpus - 1}); do taskset -c $c dd if=/dev/vda of=/dev/null"
+                " bs=4k count=8 iflag=direct 2>/dev/null || exit 1; done", 120)
+        lines = re.findall(r"^ *\d+:([ \d]+) .*-req\.\d+\s*$",
+                           self.sh("grep -- -req /proc/interrupts", 60), re.M)
+        quiet = [line for line in lines if not sum(map(int, line.split()))]
+        want(len(lines) == queues and not quiet,
+             f"{queues} queues, interrupts of {len(lines)}, {len(quiet)} of them never came")
+        # VIRTIO_F_RING_PACKED is bit 34, and the first bit comes first
+        ring = self.sh("cut -c35 /sys/block/vda/device/features", 60).strip()
+        want(ring == str(int(self.packed)), f"packed rings: wanted {int(self.packed)}, found {ring}")
+
+    def gives(self):
+        """gives the memory that the balloon asks for"""
+        deadline = time.monotonic() + 60
+        while True:             # its driver comes when udev finds it
+            pages = int(self.sh("awk '/^balloon_inflate/ { print $2 }' /proc/vmstat", 60))
+            if pages >= self.balloon << 8:
+                break
+            want(time.monotonic() < deadline, f"{pages} pages for {self.balloon} MiB")
+            time.sleep(1)
+
+    def has_pairs(self):
+        """has a queue pair for each CPU on a tap device, and moves 20 MB each way"""
+        name = self.sh("ls /sys/class/net | grep -v lo", 60).strip()
+        self.sh(f"ip addr add {TAP_GUEST}/24 dev {name} && ip link set {name} up", 60)
+        cpus = int(self.sh("nproc", 60))
+        pairs = len(self.sh(f"ls -d /sys/class/net/{name}/queues/rx-*", 60).split())
+        want(pairs == min(cpus, 8), f"{pairs} queue pairs for {cpus} CPUs")
+        # VIRTIO_NET_F_CSUM, GUEST_TSO4 and HOST_TSO4
+        bits = self.sh(f"cut -c1,8,12 /sys/class/net/{name}/device/features", 60).strip()
+        want(bits == "111", f"offloads: wanted 111, found {bits}")
+        url = f"http://{TAP_HOST}:{self.port}"
+        self.sh(f"wget -nv -T 60 -t 1 -O /root/fetched {url}/data", 600)
+        self.has_sum("fetched")
+        found = self.sh(f"wget -q -T 60 -t 1 -O - --post-file=/root/fetched {url}/", 600).strip()
+        want(found == self.sums["fetched"], f"sum of what was sent: found {found}")
 
     def has_lease(self):
         """gets an address and a route by DHCP"""
@@ -225,10 +296,15 @@ class Test:
 
     def run(self):
         """Returns whether all steps went well."""
-        steps = [self.boots, self.logs_in, self.has_cpus, self.has_lease, self.fetches,
-                 self.writes, self.reboots, self.kept, self.stops, self.clean]
+        steps = [self.boots, self.logs_in, self.has_cpus, self.has_queues, self.has_lease,
+                 self.fetches, self.writes, self.reboots, self.kept, self.stops, self.clean]
         if self.quick:
-            steps = [self.boots, self.logs_in, self.has_cpus, self.stops, self.clean]
+            steps = [self.boots, self.logs_in, self.has_cpus, self.has_queues, self.stops,
+                     self.clean]
+        if self.tap:
+            steps.insert(4, self.has_pairs)
+        if self.balloon:
+            steps.insert(4, self.gives)
         print(f"1..{len(steps)}", flush=True)
         broken = None
         for number, step in enumerate(steps, 1):
@@ -259,6 +335,8 @@ def main():
                         help="monitor's command line, or qemu, or kvm (default: %(default)s)")
     parser.add_argument("--cpus", type=int, default=1, metavar="N",
                         help="of the guest (default: 1)")
+    parser.add_argument("--options", default="", metavar="TEXT",
+                        help="more of the monitor's options")
     parser.add_argument("--password", default="vmm", help="of the guest's root")
     parser.add_argument("--boot-timeout", type=float, default=600, metavar="SECONDS",
                         help="for each of the two boots (default: %(default)s)")
@@ -266,7 +344,9 @@ def main():
                         help="end by a command in the guest, or by a signal to the "
                         "monitor, which is to press the power button")
     parser.add_argument("--quick", action="store_true",
-                        help="nothing but boot, log in and power off")
+                        help="nothing but boot, log in, look at the disk and power off")
+    parser.add_argument("--tap", action="store_true",
+                        help="give the guest a tap device, which root must be able to make")
     parser.add_argument("--keep", action="store_true", help="keep the copy")
     options = parser.parse_args()
     options.work = os.path.abspath(options.work)
@@ -284,6 +364,8 @@ def main():
     finally:
         if test.con:
             test.con.close()
+        if options.tap:
+            remove_tap()
         shutil.rmtree(os.path.join(test.work, "www"), ignore_errors=True)
         if not options.keep and not options.in_place:
             with contextlib.suppress(FileNotFoundError):

@@ -165,8 +165,8 @@ class Test(boot.Test):
         want(status != 0, "wanted no PV EOI MSR, found one")
 
     def run(self):
-        runs = [("--cpus 4", [self.boots, self.logs_in, self.four, self.uses_pv,
-                              self.builds, self.stops, self.clean]),
+        runs = [("--cpus 4", [self.boots, self.logs_in, self.four, self.has_queues,
+                              self.uses_pv, self.builds, self.stops, self.clean]),
                 ("--cpus 2 --no-pv all", [self.boots, self.logs_in, self.uses_no_pv,
                                           self.stops, self.clean])]
         base, number, good = self.argv, 0, True
@@ -202,7 +202,8 @@ def main():
     options = parser.parse_args()
     options.work = os.path.abspath(options.work)
     options.vmm, options.stop = boot.VMMD, "poweroff"
-    options.in_place = options.quick = False
+    options.in_place = options.quick = options.tap = False
+    options.cpus, options.options = 1, ""       # each run has its own
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     test = Test(options)
