@@ -61,7 +61,7 @@ static void set_regs(struct vcpu *v, unsigned int n, u64 value)
 /* the next RUN exits for I/O at this port */
 #define NEXT_IO(p)							\
 do {									\
-	ASSERT_EQ(0, vcpu_run(self->v));				\
+	ASSERT_EQ(0, vcpu_exit(self->v));				\
 	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);			\
 	ASSERT_EQ(p, self->run->exit.io.port);				\
 } while (0)
@@ -136,11 +136,11 @@ TEST_F(exits, complete_twice_is_refused)
 	NEXT_IO(0x12);
 	vcpu_complete(self->v);
 	self->run->kick = 1;
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_KICK, self->run->reason);
 	EXPECT_EQ(GUEST_IMAGE + 2, regs(self->v)->rip);
 	vcpu_complete(self->v);
-	EXPECT_EQ(-EINVAL, vcpu_run(self->v));
+	EXPECT_EQ(-EINVAL, vcpu_exit(self->v));
 	self->run->flags = 0;
 	self->run->kick = 0;
 	NEXT_IO(0x13);
@@ -153,7 +153,7 @@ TEST_F(exits, complete_after_set_state_is_refused)
 	NEXT_IO(0x12);
 	set_regs(self->v, VMM_RAX, 1);
 	vcpu_complete(self->v);
-	EXPECT_EQ(-EINVAL, vcpu_run(self->v));
+	EXPECT_EQ(-EINVAL, vcpu_exit(self->v));
 }
 
 TEST_F(exits, string_io_shows_registers)
@@ -195,7 +195,7 @@ TEST_F(exits, mmio_record)
 	/* 32-bit: mov [0xd0000123],eax; mov eax,[0xd0000456] */
 	CODE(0xa3, 0x23, 0x01, 0x00, 0xd0, 0xa1, 0x56, 0x04, 0x00, 0xd0, 0xe6, 0x99);
 	vcpu_start32(self->v, GUEST_IMAGE);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(0xd0000123, m->gpa);
 	EXPECT_EQ(VMM_ACCESS_WRITE, m->access);
@@ -204,7 +204,7 @@ TEST_F(exits, mmio_record)
 	self->run->regs.rip += 5;
 	self->run->set = VMM_STATE_REGS;
 	vcpu_complete(self->v);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(0xd0000456, m->gpa);
 	EXPECT_EQ(0, m->access);
@@ -221,7 +221,7 @@ TEST_F(exits, mmio_again_without_complete)
 	CODE(0xa3, 0x23, 0x01, 0x00, 0xd0);
 	vcpu_start32(self->v, GUEST_IMAGE);
 	for (int i = 0; i < 3; i++) {
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
 		EXPECT_EQ(GUEST_IMAGE, self->run->regs.rip);
 	}
@@ -240,7 +240,7 @@ TEST_F(exits, write_to_readonly_is_mmio)
 	vcpu_start32(self->v, GUEST_IMAGE);
 	ASSERT_EQ(0, vm_protect(self->vm, 0x300000, PAGE, VMM_MAP_READONLY));
 	*(u32 *)(self->vm->ram + 0x300000) = 0x1234;
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(0x300000, self->run->exit.mmio.gpa);
 	EXPECT_EQ(VMM_ACCESS_WRITE, self->run->exit.mmio.access);
@@ -260,7 +260,7 @@ TEST_F(exits, fault_names_the_hole)
 	CODE(0xa3, 0x08, 0x00, 0x00, 0x40, 0xe6, 0x99);
 	vcpu_start32(self->v, GUEST_IMAGE);
 	ASSERT_EQ(0, vm_map(self->vm, 0x40000000, PAGE, hole, 0));
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_FAULT, self->run->reason);
 	EXPECT_EQ(0x40000008, self->run->exit.fault.gpa);
 	EXPECT_EQ(VMM_ACCESS_WRITE, self->run->exit.fault.access);
@@ -278,7 +278,7 @@ TEST_F(exits, kick_latches)
 	CODE(0xe6, 0x12);
 	ASSERT_EQ(0, vm_ioctl_n(self->v->fd, VMM_KICK, 0));
 	ASSERT_EQ(0, vm_ioctl_n(self->v->fd, VMM_KICK, 0));
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	EXPECT_EQ(VMM_EXIT_KICK, self->run->reason);
 	/* two are one; the instruction was not touched */
 	NEXT_IO(0x12);
@@ -291,7 +291,7 @@ TEST_F(exits, kick_flag_returns_at_once)
 	CODE(0xe6, 0x12);
 	self->run->kick = 1;
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		EXPECT_EQ(VMM_EXIT_KICK, self->run->reason);
 		EXPECT_EQ(GUEST_IMAGE, regs(self->v)->rip);
 	}
@@ -335,7 +335,7 @@ TEST_F(exits, window_and_extint)
 	/* not yet: OUT is in the shadow of STI */
 	vcpu_complete(self->v);
 	self->run->flags |= VMM_RUN_WINDOW;
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_WINDOW, self->run->reason);
 	EXPECT_EQ(GUEST_IMAGE + 5, regs(self->v)->rip);
 	self->run->flags = VMM_RUN_EXTINT;
@@ -351,7 +351,7 @@ TEST_F(exits, extint_wakes_hlt)
 	install_handler(self->vm);
 	CODE(0xfb, 0xf4, 0xe6, 0x03);
 	self->run->flags = VMM_RUN_WINDOW;
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_WINDOW, self->run->reason);
 	self->run->flags = VMM_RUN_EXTINT;
 	self->run->extint = 0x40;
@@ -456,7 +456,7 @@ TEST_F(exits, cr4_is_checked)
 		st.regs.gpr[VMM_RAX] = bad[i] ? st.sregs.cr4 | bad[i] : 0;
 		st.sregs.idtr.limit = 0;
 		ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_ALL, &st));
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		EXPECT_EQ(VMM_EXIT_SHUTDOWN, self->run->reason);
 		EXPECT_EQ(GUEST_IMAGE, regs(self->v)->rip);
 	}
@@ -502,7 +502,7 @@ TEST_F(exits, iret_faults_with_nmi_pending)
 	 */
 	while (seen != (1 << 13 | 1 << 2)) {
 		vcpu_complete(self->v);
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
 		ASSERT_EQ(0, seen & 1 << self->run->exit.io.port);
 		seen |= 1 << self->run->exit.io.port;
@@ -525,7 +525,7 @@ TEST_F(exits, shutdown_stays_until_written)
 	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_SREGS, &st));
 	CODE(0x0f, 0x0b);
 	for (i = 0; i < 3; i++) {
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		ASSERT_EQ(VMM_EXIT_SHUTDOWN, self->run->reason);
 	}
 	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_EVENTS, &st));
@@ -559,7 +559,7 @@ TEST_F(exits, level_msi_ends_with_eoi)
 	ASSERT_EQ(1, vm_ioctl(self->vm->fd, VMM_SEND_MSI, &m));
 	NEXT_IO(0x40);
 	vcpu_complete(self->v);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_EOI, self->run->reason) vm_explain(self->vm);
 	EXPECT_EQ(0x40, self->run->exit.eoi.vector);
 	NEXT_IO(0x41);

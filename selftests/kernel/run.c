@@ -23,6 +23,16 @@ int vcpu_run(struct vcpu *v)
 	return r;
 }
 
+int vcpu_exit(struct vcpu *v)
+{
+	int r;
+
+	do {
+		r = vcpu_run(v);
+	} while (r == -EINTR);
+	return r;
+}
+
 void vcpu_complete(struct vcpu *v)
 {
 	v->run->flags |= VMM_RUN_COMPLETE;

@@ -94,22 +94,22 @@ TEST_F(stats, known_exits)
 	     0xe4, 0x12, 0xe6, 0x34, 0xeb, 0xfe);
 	ASSERT_EQ(0, vcpu_stat(v, "runs"));
 	ASSERT_EQ(0, vcpu_stat(v, "exit_cpuid"));
-	ASSERT_EQ(0, vcpu_run(v));
+	ASSERT_EQ(0, vcpu_exit(v));
 	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
 	EXPECT_EQ(3, vcpu_stat(v, "exit_cpuid"));
 	EXPECT_EQ(1, vcpu_stat(v, "exit_msr"));
 	EXPECT_EQ(1, vcpu_stat(v, "exit_io"));
 	EXPECT_EQ(1, vcpu_stat(v, "user_exits"));
-	EXPECT_EQ(1, vcpu_stat(v, "runs"));
+	EXPECT_LE(1, vcpu_stat(v, "runs"));
 	/* at least the page of the code, which an exit told of */
 	EXPECT_LE(1, vcpu_stat(v, "faults"));
 	EXPECT_LE(vcpu_stat(v, "faults"), vcpu_stat(v, "exit_page_fault"));
 	EXPECT_LE(2, vcpu_stat(v, "gear_changes"));
 	vcpu_complete(v);
-	ASSERT_EQ(0, vcpu_run(v));
+	ASSERT_EQ(0, vcpu_exit(v));
 	EXPECT_EQ(3, vcpu_stat(v, "exit_cpuid"));
 	EXPECT_EQ(2, vcpu_stat(v, "exit_io"));
-	EXPECT_EQ(2, vcpu_stat(v, "runs"));
+	EXPECT_LE(2, vcpu_stat(v, "runs"));
 	EXPECT_EQ(0, vcpu_stat(v, "exit_unknown"));
 	EXPECT_EQ(0, vcpu_stat(v, "exit_entry_failed"));
 }
@@ -125,7 +125,7 @@ TEST_F(stats, mmio_and_exception)
 	CODE(0xe6, 0x12);
 	ASSERT_EQ(0, vm_ioctl(v->fd, VMM_INJECT, &in));
 	EXPECT_EQ(0, vcpu_stat(v, "exceptions"));
-	ASSERT_EQ(0, vcpu_run(v));
+	ASSERT_EQ(0, vcpu_exit(v));
 	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
 	/* again if the delivery was cut short by a page that was not there yet */
 	EXPECT_LE(1, vcpu_stat(v, "exceptions"));
@@ -145,12 +145,12 @@ TEST_F(stats, interrupt)
 	self->vm->ram[GUEST_IMAGE + 16] = 0xe6;
 	self->vm->ram[GUEST_IMAGE + 17] = 0x12;
 	self->run->flags = VMM_RUN_WINDOW;
-	ASSERT_EQ(0, vcpu_run(v));
+	ASSERT_EQ(0, vcpu_exit(v));
 	ASSERT_EQ(VMM_EXIT_WINDOW, self->run->reason);
 	EXPECT_EQ(0, vcpu_stat(v, "interrupts"));
 	self->run->flags = VMM_RUN_EXTINT;
 	self->run->extint = 0x30;
-	ASSERT_EQ(0, vcpu_run(v));
+	ASSERT_EQ(0, vcpu_exit(v));
 	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
 	EXPECT_LE(1, vcpu_stat(v, "interrupts"));
 	EXPECT_EQ(0, vcpu_stat(v, "exceptions"));
@@ -188,7 +188,7 @@ static void *spin(void *arg)
 {
 	struct spinner *s = arg;
 
-	s->r = vcpu_run(s->v);
+	s->r = vcpu_exit(s->v);
 	return NULL;
 }
 
@@ -202,7 +202,7 @@ TEST_F_TIMEOUT(stats, kick_while_running, 20)
 	ASSERT_EQ(0, pthread_create(&t, NULL, spin, &run));
 	while (vcpu_stat(self->v, "exit_cpuid") < 1000)
 		;
-	EXPECT_EQ(1, vcpu_stat(self->v, "runs"));
+	EXPECT_LE(1, vcpu_stat(self->v, "runs"));
 	EXPECT_EQ(0, vcpu_stat(self->v, "user_exits"));
 	ASSERT_EQ(0, vm_ioctl_n(self->v->fd, VMM_KICK, 0));
 	pthread_join(t, NULL);
@@ -216,12 +216,12 @@ TEST_F(stats, unmapping)
 	u64 zaps = vm_stat(self->vm, "unmappings"), flushes;
 
 	CODE(0xe6, 0x12, 0xe6, 0x12);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	flushes = vcpu_stat(self->v, "tlb_flushes");
 	ASSERT_EQ(0, vm_unmap(self->vm, 0, 0x10000));
 	EXPECT_LE(zaps + 1, vm_stat(self->vm, "unmappings"));
 	vcpu_complete(self->v);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	EXPECT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(flushes + 1, vcpu_stat(self->v, "tlb_flushes"));
 }
@@ -360,7 +360,7 @@ TEST_F(stats, debugfs)
 	int fd;
 
 	CODE(0x0f, 0xa2, 0x0f, 0xa2, 0xe4, 0x12);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	vm_directory(path, sizeof(path));
 	ASSERT_NE(0, path[0]);
 	EXPECT_EQ(2, line_of(path, "vcpu0", "exit_cpuid"));
@@ -425,7 +425,7 @@ TEST_F(stats, trace)
 	trace_write("trace", "");
 	trace_write("events/vmm/enable", "1");
 	ASSERT_EQ(0, vm_ioctl(self->v->fd, VMM_INJECT, &in));
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	trace_write("events/vmm/enable", "0");
 	EXPECT_EQ(2, trace_lines("vmm_exit:", "exit_cpuid"));
 	EXPECT_EQ(1, trace_lines("vmm_exit:", "exit_io rip 0x8004 info 0x12"));
@@ -434,7 +434,7 @@ TEST_F(stats, trace)
 	EXPECT_LE(3, trace_lines("vmm_entry:", "rip"));
 	/* off again: no more of them */
 	vcpu_complete(self->v);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	EXPECT_EQ(2, trace_lines("vmm_exit:", "exit_cpuid"));
 }
 

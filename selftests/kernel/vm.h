@@ -207,6 +207,8 @@ void vm_roundtrip(struct vm *vm, struct vcpu *caller);
 
 /* one VMM_RUN: 0 or -errno; the exit is in v->run */
 int vcpu_run(struct vcpu *v);
+/* the same, and again after -EINTR: the kernel may have had work for the thread */
+int vcpu_exit(struct vcpu *v);
 /*
  * Answers v->run's exit from the test devices. VM_NONE: RUN again; else how
  * the guest ended. Port I/O incl. string forms; MMIO as GUEST_MMIO_DESC says.
