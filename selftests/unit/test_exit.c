@@ -40,6 +40,8 @@ NOT_CALLED(int, vmm_insn_len, struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
 NOT_CALLED(int, vmm_insn_mov_cr4, struct vmm_vcpu *vcpu)
 NOT_CALLED(int, vmm_cr4_write, struct vmm_vcpu *vcpu, u64 value)
 NOT_CALLED(int, vmm_task_switch, struct vmm_vcpu *vcpu)
+NOT_CALLED(int, vmm_hypercall, struct vmm_vcpu *vcpu)
+NOT_CALLED(bool, vmm_pv_eoi_settle, struct vmm_vcpu *vcpu)
 NOT_CALLED(int, vmm_insn_mov, struct vmm_vcpu *vcpu, struct vmm_insn_mov *m)
 NOT_CALLED(int, vmm_msr_read, struct vmm_vcpu *vcpu, u32 index, u64 *value)
 NOT_CALLED(int, vmm_msr_write, struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
@@ -58,6 +60,11 @@ NOT_CALLED(int, vmm_lapic_mmio_write, struct vmm_vcpu *vcpu, u32 offset, u32 val
 void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu)
 {
 	fail_msg("vmm_lapic_timer_fired of vCPU %u", vcpu->id);
+}
+
+void vmm_spin(struct vmm_vcpu *vcpu)
+{
+	fail_msg("vmm_spin of vCPU %u", vcpu->id);
 }
 
 void vmm_cpuid_exec(struct vmm_vcpu *vcpu)
