@@ -184,7 +184,9 @@ void vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s)
 {
 	vmm_ops->set_sregs(vcpu, s);
 	vcpu->cr2 = s->cr2;
-	vmm_lapic_set_cr8(vcpu, s->cr8);
+	/* the same upper half of TPR, which the APIC's state may have set whole */
+	if (s->cr8 != vmm_lapic_cr8(vcpu))
+		vmm_lapic_set_cr8(vcpu, s->cr8);
 	/* another CR3 or mode may stand for other translations */
 	vmm_op(flush)(vcpu);
 }

@@ -359,6 +359,30 @@ TEST(state_is_identity)
 	vm_free(vm);
 }
 
+/* CR8 is its upper half: written with all the rest it takes nothing from it */
+TEST(tpr_and_cr8)
+{
+	struct vm *vm = vm_create(VM_RAM);
+	struct vcpu *v = vm_add_vcpu(vm);
+	struct vmm_state st;
+
+	ASSERT_EQ(0, vcpu_get(v, VMM_STATE_APIC, &st));
+	st.apic.regs[0x08] = 0x25;
+	ASSERT_EQ(0, vcpu_set(v, VMM_STATE_APIC, &st));
+	ASSERT_EQ(0, vcpu_get(v, VMM_STATE_ALL, &st));
+	EXPECT_EQ(0x25, st.apic.regs[0x08]);
+	EXPECT_EQ(2, st.sregs.cr8);
+	ASSERT_EQ(0, vcpu_set(v, VMM_STATE_ALL, &st));
+	ASSERT_EQ(0, vcpu_get(v, VMM_STATE_ALL, &st));
+	EXPECT_EQ(0x25, st.apic.regs[0x08]);
+	/* one that is another is what counts */
+	st.sregs.cr8 = 3;
+	ASSERT_EQ(0, vcpu_set(v, VMM_STATE_SREGS, &st));
+	ASSERT_EQ(0, vcpu_get(v, VMM_STATE_APIC, &st));
+	EXPECT_EQ(0x30, st.apic.regs[0x08]);
+	vm_free(vm);
+}
+
 TEST(hostile_state)
 {
 	static const struct {
