@@ -33,6 +33,7 @@ struct message {
 	bool level;
 	bool lowest;		/* to one of those that match */
 	struct vmm_vcpu *except;
+	struct vmm_vcpu *source;	/* whose thread this is, or NULL */
 };
 
 static bool match_logical(const struct vmm_vcpu *vcpu, u32 dest)
@@ -74,7 +75,8 @@ static int deliver(struct vmm_vcpu *vcpu, const struct message *msg)
 		/* SDM 3A 11.4.7.2: a software-disabled APIC takes no others */
 		if (!lapic_software_enabled(&vcpu->apic))
 			return 0;
-		if (lapic_accept(vcpu, msg->vector, msg->level))
+		/* the sender itself will look before it enters again */
+		if (lapic_accept(vcpu, msg->vector, msg->level) && vcpu != msg->source)
 			vmm_kick(vcpu);
 		return 1;
 	case DELIVER_NMI:
@@ -159,6 +161,7 @@ void lapic_send_ipi(struct vmm_vcpu *source, u32 icr, u32 icr2)
 		.vector = icr & LVT_VECTOR,
 		.delivery = FIELD_GET(LVT_DELIVERY, icr),
 		.logical = icr & ICR_LOGICAL,
+		.source = source,
 	};
 
 	if (!x2apic && msg.dest == DEST_BROADCAST_XAPIC)

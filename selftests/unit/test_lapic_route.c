@@ -19,7 +19,9 @@ static void test_ipi_physical(void **state)
 	ipi(c0, 3, 0x4055);
 	assert_int_equal(kicks[3], 1);
 	assert_int_equal(who_has(0x55), 1 << 3);
+	/* to itself: it is not in the guest, and looks before it goes there */
 	ipi(c0, 0, 0x4055);
+	assert_int_equal(kicks[0], 0);
 	assert_int_equal(who_has(0x55), 1 << 0);
 	ipi(c0, 0xff, 0x4055);
 	assert_int_equal(who_has(0x55), 0x3f);
