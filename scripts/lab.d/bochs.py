@@ -369,7 +369,7 @@ def bochsrc(args, job, memory, serial):
         "com2: enabled=1, mode=term, dev=" + serial,
         "port_e9_hack: enabled=1",
         'log: "%s/bochs.log"' % job,
-        "panic: action=fatal",
+        "panic: action=fatal", "info: action=ignore",
         "plugin_ctrl: speaker=0", ""])
 
 
