@@ -165,6 +165,16 @@ static int exit_eoi(struct vmm_vcpu *vcpu, u8 vector)
 	return -1;
 }
 
+/* done by the CPU, but for what the register does */
+static int exit_apic_write(struct vmm_vcpu *vcpu)
+{
+	u8 eoi = 0;
+	int r = vmm_lapic_written(vcpu, vcpu->fact.apic.offset, &eoi);
+
+	vmm_skip(vcpu, 0);
+	return r ? exit_eoi(vcpu, eoi) : 1;
+}
+
 static int exit_msr(struct vmm_vcpu *vcpu, u8 len)
 {
 	u32 index = vcpu->gpr[VMM_RCX];
@@ -222,6 +232,11 @@ static int apic_page(struct vmm_vcpu *vcpu)
 	u8 eoi = 0;
 	int r;
 
+	if (vcpu->fact.kind == FACT_NPF) {
+		r = vmm_apic_access_fault(vcpu);
+		if (r >= 0)
+			return r;
+	}
 	if (vmm_insn_mov(vcpu, &m) || m.size != 4)
 		return 0;	/* another form: the monitor will say which */
 	if (m.write) {
@@ -418,10 +433,16 @@ int vmm_exit(struct vmm_vcpu *vcpu)
 	case FACT_IO:
 		return exit_io(vcpu);
 	case FACT_NPF:
+	case FACT_APIC_ACCESS:
 		return page_fault(vcpu);
 	case FACT_EXCEPTION:
 		vmm_queue_exception(vcpu, f->exc.vector, f->exc.has_error, f->exc.error);
 		return vcpu->ev.run_state == VMM_STOPPED ? vmm_exit_shutdown(vcpu) : 1;
+	case FACT_EOI:
+		vmm_skip(vcpu, 0);
+		return exit_eoi(vcpu, f->eoi.vector);
+	case FACT_APIC_WRITE:
+		return exit_apic_write(vcpu);
 	case FACT_UNDEFINED:
 		vmm_queue_exception(vcpu, X86_TRAP_UD, false, 0);
 		return 1;

@@ -47,7 +47,7 @@ static const struct lapic_access {
 	[LAPIC_IRR ... LAPIC_IRR + 7]	= { XR | MR },
 	[LAPIC_ESR]			= { XR | XW | MR | MW },
 	[LAPIC_ICR]			= { XR | XW | MR | MW, ICR_BITS, ICR_BUSY },
-	[LAPIC_ICR2]			= { XR | XW, 0xff000000 },
+	[LAPIC_ICR2]			= { XR | XW, LAPIC_ICR2_DEST },
 	[LAPIC_LVT_TIMER]		= { XR | XW | MR | MW,
 					    LVT_VECTOR | LVT_MASKED | LVT_TIMER_MODE,
 					    LVT_STATUS },
@@ -76,7 +76,7 @@ static bool is_lvt(u32 reg)
 
 /* ---- priority -------------------------------------------------------------- */
 
-static int highest(struct vmm_lapic *apic, u32 reg)
+int lapic_highest(struct vmm_lapic *apic, u32 reg)
 {
 	unsigned long *map = lapic_map(apic, reg);
 	int i;
@@ -90,11 +90,14 @@ static int highest(struct vmm_lapic *apic, u32 reg)
 	return -1;
 }
 
-/* SDM 3A 11.8.3.1; any context, for lowest-priority arbitration */
+/*
+ * SDM 3A 11.8.3.1; any context, for lowest-priority arbitration, to which what is
+ * in service in a page counts nothing.
+ */
 u32 lapic_ppr(struct vmm_lapic *apic)
 {
 	u32 tpr = lapic_reg(apic, LAPIC_TPR);
-	int isr = highest(apic, LAPIC_ISR);
+	int isr = lapic_highest(apic, LAPIC_ISR);
 
 	if (isr < 0 || (isr & 0xf0) <= (tpr & 0xf0))
 		return tpr;
@@ -107,7 +110,7 @@ static void irr_is_empty(struct vmm_lapic *apic)
 	WRITE_ONCE(apic->irr_pending, false);
 	/* as in vmm_lapic_ack */
 	smp_mb();
-	if (highest(apic, LAPIC_IRR) >= 0)
+	if (lapic_highest(apic, LAPIC_IRR) >= 0)
 		WRITE_ONCE(apic->irr_pending, true);
 }
 
@@ -116,9 +119,10 @@ int vmm_lapic_pending(struct vmm_vcpu *vcpu)
 	struct vmm_lapic *apic = &vcpu->apic;
 	int irr;
 
+	lapic_own(apic);
 	if (!READ_ONCE(apic->irr_pending))
 		return -1;
-	irr = highest(apic, LAPIC_IRR);
+	irr = lapic_highest(apic, LAPIC_IRR);
 	if (irr < 0)
 		irr_is_empty(apic);
 	if (irr < 0 || (u32)(irr & 0xf0) <= (lapic_ppr(apic) & 0xf0))
@@ -137,8 +141,8 @@ int vmm_lapic_held(struct vmm_vcpu *vcpu)
 
 	if (!READ_ONCE(apic->irr_pending))
 		return -1;
-	irr = highest(apic, LAPIC_IRR);
-	isr = highest(apic, LAPIC_ISR);
+	irr = lapic_highest(apic, LAPIC_IRR);
+	isr = lapic_highest(apic, LAPIC_ISR);
 	if (irr < 0 || (isr >= 0 && irr >> 4 <= isr >> 4))
 		return -1;
 	return (u32)irr >> 4 <= lapic_reg(apic, LAPIC_TPR) >> 4 ? irr : -1;
@@ -157,10 +161,11 @@ void vmm_lapic_ack(struct vmm_vcpu *vcpu, u8 vector)
 {
 	struct vmm_lapic *apic = &vcpu->apic;
 
+	lapic_own(apic);
 	WRITE_ONCE(apic->irr_pending, false);
 	clear_bit(vector, lapic_map(apic, LAPIC_IRR));
 	smp_mb__after_atomic();
-	if (highest(apic, LAPIC_IRR) >= 0)
+	if (lapic_highest(apic, LAPIC_IRR) >= 0)
 		WRITE_ONCE(apic->irr_pending, true);
 	__set_bit(vector, lapic_map(apic, LAPIC_ISR));
 }
@@ -216,8 +221,10 @@ bool lapic_log_error(struct vmm_vcpu *vcpu, int error)
 /* 1: a level-triggered one ended, for the monitor's I/O APIC */
 static int lapic_eoi(struct vmm_lapic *apic, u8 *eoi)
 {
-	int vector = highest(apic, LAPIC_ISR);
+	int vector;
 
+	lapic_own(apic);
+	vector = lapic_highest(apic, LAPIC_ISR);
 	if (vector < 0)
 		return 0;
 	__clear_bit(vector, lapic_map(apic, LAPIC_ISR));
@@ -225,6 +232,25 @@ static int lapic_eoi(struct vmm_lapic *apic, u8 *eoi)
 		return 0;
 	*eoi = vector;
 	return 1;
+}
+
+enum vmm_lapic_mode vmm_lapic_mode(struct vmm_vcpu *vcpu)
+{
+	if (!lapic_enabled(&vcpu->apic))
+		return VMM_LAPIC_OFF;
+	if (lapic_x2apic(&vcpu->apic))
+		return VMM_LAPIC_X2APIC;
+	return (vcpu->apic.base & LAPIC_BASE_ADDR) == LAPIC_BASE_DEFAULT ?
+	       VMM_LAPIC_XAPIC : VMM_LAPIC_MOVED;
+}
+
+/* IA32_APIC_BASE; what it decides about guest memory is done before the next entry */
+void lapic_set_base(struct vmm_vcpu *vcpu, u64 base)
+{
+	WRITE_ONCE(vcpu->apic.base, base);
+	if (vcpu->vm->apic_access &&
+	    (vmm_lapic_mode(vcpu) != VMM_LAPIC_XAPIC) != READ_ONCE(vcpu->apic.stray))
+		set_bit(REQ_APIC, &vcpu->requests);
 }
 
 /* SDM 3A 11.4.3: an APIC that is off leaves the INTR pin to the CPU */
@@ -248,6 +274,16 @@ void vmm_lapic_set_cr8(struct vmm_vcpu *vcpu, u64 cr8)
 	lapic_set_reg(&vcpu->apic, LAPIC_TPR, (cr8 & 0xf) << 4);
 }
 
+u8 vmm_lapic_tpr(struct vmm_vcpu *vcpu)
+{
+	return lapic_reg(&vcpu->apic, LAPIC_TPR);
+}
+
+void vmm_lapic_set_tpr(struct vmm_vcpu *vcpu, u8 tpr)
+{
+	lapic_set_reg(&vcpu->apic, LAPIC_TPR, tpr);
+}
+
 /* ---- reset ----------------------------------------------------------------- */
 
 /* SDM 3A 11.4.7.1; the ID is its mode's, and with x2APIC the LDR too */
@@ -256,6 +292,7 @@ static void reset_regs(struct vmm_vcpu *vcpu)
 	struct vmm_lapic *apic = &vcpu->apic;
 	u32 reg;
 
+	lapic_own(apic);
 	for (reg = 0; reg < LAPIC_NREGS; reg++)
 		lapic_set_reg(apic, reg, is_lvt(reg) ? LVT_MASKED : 0);
 	lapic_set_reg(apic, LAPIC_VERSION, LAPIC_VERSION_VALUE);
@@ -279,12 +316,10 @@ static void set_ids(struct vmm_vcpu *vcpu)
 /* init: INIT leaves IA32_APIC_BASE, and so the mode, as it is (11.4.7.3) */
 void vmm_lapic_reset(struct vmm_vcpu *vcpu, bool init)
 {
-	struct vmm_lapic *apic = &vcpu->apic;
-
 	lapic_timer_stop(vcpu);
 	if (!init)
-		WRITE_ONCE(apic->base, LAPIC_BASE_DEFAULT | LAPIC_BASE_EN |
-			   (vcpu->id ? 0 : LAPIC_BASE_BSP));
+		lapic_set_base(vcpu, LAPIC_BASE_DEFAULT | LAPIC_BASE_EN |
+			       (vcpu->id ? 0 : LAPIC_BASE_BSP));
 	reset_regs(vcpu);
 	set_ids(vcpu);
 }
@@ -305,7 +340,14 @@ void vmm_lapic_destroy(struct vmm_vcpu *vcpu)
 static u32 read_reg(struct vmm_vcpu *vcpu, u32 reg)
 {
 	switch (reg) {
+	case LAPIC_ISR ... LAPIC_ISR + 7:
+	case LAPIC_IRR ... LAPIC_IRR + 7:
+		lapic_own(&vcpu->apic);
+		return lapic_reg(&vcpu->apic, reg);
+	case LAPIC_ICR2:
+		return lapic_icr2(&vcpu->apic);
 	case LAPIC_PPR:
+		lapic_own(&vcpu->apic);
 		return lapic_ppr(&vcpu->apic);
 	case LAPIC_TMCCT:
 		return lapic_timer_count(vcpu);
@@ -358,7 +400,7 @@ static int write_reg(struct vmm_vcpu *vcpu, u32 reg, u32 value, u8 *eoi)
 		break;
 	case LAPIC_ICR:
 		lapic_set_reg(apic, LAPIC_ICR, value);
-		lapic_send_ipi(vcpu, value, lapic_reg(apic, LAPIC_ICR2));
+		lapic_send_ipi(vcpu, value, lapic_icr2(apic));
 		return 0;
 	case LAPIC_LVT_TIMER ... LAPIC_LVT_ERROR:
 		write_lvt(vcpu, reg, value);
@@ -448,7 +490,6 @@ int vmm_lapic_mmio_write(struct vmm_vcpu *vcpu, u32 offset, u32 value, u8 *eoi)
 
 #define MSR_APIC_BASE		0x1b
 #define MSR_TSC_DEADLINE	0x6e0
-#define MSR_X2APIC		0x800
 
 static u64 physical_address_bits(struct vmm_vcpu *vcpu)
 {
@@ -489,7 +530,7 @@ static int write_base(struct vmm_vcpu *vcpu, u64 value)
 	if ((value & ~may) || !legal_transition(apic->base, value))
 		return -EPERM;
 
-	WRITE_ONCE(apic->base, value);
+	lapic_set_base(vcpu, value);
 	if (!(changed & LAPIC_BASE_MODE))
 		return 0;
 	if (!(value & LAPIC_BASE_EN)) {
@@ -506,7 +547,7 @@ static int write_base(struct vmm_vcpu *vcpu, u64 value)
 int vmm_lapic_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value)
 {
 	struct vmm_lapic *apic = &vcpu->apic;
-	u32 reg = index - MSR_X2APIC;
+	u32 reg = index - LAPIC_MSR_X2APIC;
 
 	if (index == MSR_APIC_BASE) {
 		*value = apic->base;
@@ -550,6 +591,6 @@ int vmm_lapic_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
 		lapic_timer_write_deadline(vcpu, value);
 		return 0;
 	default:
-		return write_x2apic(vcpu, index - MSR_X2APIC, value, eoi);
+		return write_x2apic(vcpu, index - LAPIC_MSR_X2APIC, value, eoi);
 	}
 }

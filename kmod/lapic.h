@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * What the files of the local APIC share: lapic.c (registers, priority,
- * state), lapic_timer.c, irq_route.c (IPIs and MSIs to vCPUs).
+ * What the files of the local APIC share: lapic.c (registers, priority),
+ * lapic_state.c, lapic_timer.c, lapic_page.c (CPUs that deliver by themselves),
+ * irq_route.c (IPIs and MSIs to vCPUs).
  *
  * Section numbers of SDM 3A are those of the chapter "APIC" as chapter 11.
  */
@@ -43,6 +44,8 @@ enum lapic_reg {
 	LAPIC_SELF_IPI	= 0x3f,
 	LAPIC_NREGS	= 0x40,
 };
+
+#define LAPIC_MSR_X2APIC	0x800	/* the MSR of regs[0] */
 
 /* IA32_APIC_BASE, SDM 3A 11.4.4 and 11.12.1 */
 #define LAPIC_BASE_BSP		BIT_ULL(8)
@@ -89,6 +92,7 @@ enum lapic_delivery {
 	DELIVER_EXTINT		= 7,
 };
 
+#define LAPIC_ICR2_DEST		GENMASK(31, 24)	/* in the xAPIC page */
 #define ICR_LOGICAL		BIT(11)
 #define ICR_BUSY		BIT(12)
 #define ICR_ASSERT		BIT(14)
@@ -112,6 +116,8 @@ static inline u32 lapic_reg(const struct vmm_lapic *apic, u32 reg)
 static inline void lapic_set_reg(struct vmm_lapic *apic, u32 reg, u32 value)
 {
 	WRITE_ONCE(apic->regs[reg], value);
+	if (apic->page)
+		WRITE_ONCE(apic->page[reg * 4], value);
 }
 
 /* ISR, TMR and IRR are 256-bit maps: x86-64 is little-endian, regs[] aligned */
@@ -140,7 +146,21 @@ static inline u32 lapic_x2apic_ldr(u32 id)
 	return (id >> 4) << 16 | BIT(id & 0xf);	/* SDM 3A 11.12.10.2 */
 }
 
+/* lapic_page.c: ISR and IRR back into regs[] */
+void lapic_take(struct vmm_lapic *apic);
+/* ICR's upper half, which guests write into the page without an exit */
+u32 lapic_icr2(struct vmm_lapic *apic);
+
+/* Before the owner looks at ISR, IRR or PPR, or changes them */
+static inline void lapic_own(struct vmm_lapic *apic)
+{
+	if (apic->in_page)
+		lapic_take(apic);
+}
+
 /* lapic.c */
+void lapic_set_base(struct vmm_vcpu *vcpu, u64 base);
+int lapic_highest(struct vmm_lapic *apic, u32 reg);	/* in a map; -1: none */
 u32 lapic_ppr(struct vmm_lapic *apic);
 /* any context: put a vector into IRR; true if the vCPU has to be told */
 bool lapic_accept(struct vmm_vcpu *vcpu, u8 vector, bool level);

@@ -52,12 +52,14 @@ void vmm_lapic_get(struct vmm_vcpu *vcpu, struct vmm_apic *a)
 	 * The timer first: what expires from here on is not in the IRR that is
 	 * read below, and so must still be on the clock.
 	 */
+	lapic_own(apic);
 	lapic_timer_get(vcpu, &a->regs[LAPIC_TMCCT], &a->tsc_deadline);
 	a->base = apic->base;
 	for (reg = 0; reg < LAPIC_NREGS; reg++)
 		if (reg != LAPIC_TMCCT)
 			a->regs[reg] = lapic_reg(apic, reg);
 	a->regs[LAPIC_PPR] = lapic_ppr(apic);
+	a->regs[LAPIC_ICR2] = lapic_icr2(apic);
 	a->regs[LAPIC_ERRORS] = READ_ONCE(apic->errors);
 }
 
@@ -132,8 +134,9 @@ int vmm_lapic_set(struct vmm_vcpu *vcpu, const struct vmm_apic *a)
 	if (!valid(vcpu, a))
 		return -EINVAL;
 
+	lapic_own(apic);
 	lapic_timer_stop(vcpu);
-	WRITE_ONCE(apic->base, a->base);
+	lapic_set_base(vcpu, a->base);
 	for (reg = 0; reg < LAPIC_NREGS; reg++)
 		lapic_set_reg(apic, reg, a->regs[reg]);
 	WRITE_ONCE(apic->errors, a->regs[LAPIC_ERRORS]);

@@ -98,8 +98,11 @@ static int mem_change(struct vmm_vm *vm, enum change change, const struct vmm_ma
 		goto out;
 	}
 	new->count = count;
-	/* A new range has nothing to forget: it was not mapped before. */
-	maps_replace(vm, new, m->gpa, change == CHANGE_MAP ? 0 : m->size);
+	/*
+	 * A new range has nothing to forget, as it was not mapped before, but for
+	 * an APIC-access page.
+	 */
+	maps_replace(vm, new, m->gpa, change == CHANGE_MAP && !vm->apic_access ? 0 : m->size);
 	count = 0;
 out:
 	mutex_unlock(&vm->lock);

@@ -15,6 +15,7 @@ struct fault {
 	unsigned long hva;		/* of the page */
 	bool write;			/* what the guest wants */
 	bool writable;			/* what the host's page allows */
+	bool data;			/* nobody fetches instructions there */
 	int level;			/* of the table that gets the leaf */
 	unsigned long seq;		/* vm->mmu_seq before the page was looked up */
 	struct vmm_mapping map;
@@ -164,6 +165,8 @@ static u64 fault_leaf(struct fault *f)
 		leaf |= pt->write;
 	if (f->write)
 		leaf |= pt->dirty;
+	if (f->data)
+		leaf &= ~pt->fetch;
 	return leaf;
 }
 
@@ -304,6 +307,29 @@ static int fault_try(struct vmm_vm *vm, u64 gpa, u32 access)
 	if (f.spare)
 		free_page((unsigned long)f.spare);
 	return r;
+}
+
+int vmm_npt_map_apic(struct vmm_vm *vm, u64 gpa)
+{
+	struct fault f = {
+		.gpa = gpa & PAGE_MASK,
+		.write = true,
+		.writable = true,
+		.data = true,
+		.seq = READ_ONCE(vm->mmu_seq),
+		.map = { .gpa = gpa & PAGE_MASK, .size = PAGE_SIZE },
+		.page = vm->apic_access,
+	};
+	int r;
+
+	/* seq before what it guards, as in fault_try */
+	smp_rmb();
+	if (READ_ONCE(vm->apic_strays) || vmm_mem_find(vm, gpa, &f.map))
+		return 1;
+	r = fault_map(vm, &f);
+	if (f.spare)
+		free_page((unsigned long)f.spare);
+	return r == -ENOMEM ? r : 0;
 }
 
 /*

@@ -264,6 +264,7 @@ bool vmm_pv_eoi_settle(struct vmm_vcpu *vcpu)
 	}
 	if (word & KVM_PV_EOI_ENABLED)
 		return true;
+	lapic_own(&vcpu->apic);
 	__clear_bit(pv->eoi_vector, lapic_map(&vcpu->apic, LAPIC_ISR));
 	pv->eoi_vector = 0;
 	return true;

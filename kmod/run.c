@@ -159,7 +159,8 @@ static int sleep(struct vmm_vcpu *vcpu)
 /*
  * What the next entry delivers. An event queued or cut short goes first, then an
  * NMI; an interrupt is offered beside them and the guest takes it when it can:
- * the monitor's ExtINT before the APIC's. -1: the monitor can have its window.
+ * the monitor's ExtINT before the APIC's, which are not offered to a CPU that looks
+ * for them itself. -1: the monitor can have its window.
  */
 static int choose_event(struct vmm_vcpu *vcpu)
 {
@@ -188,7 +189,7 @@ static int choose_event(struct vmm_vcpu *vcpu)
 		if (!ev->type && !ev->shadow && irqs_on(vcpu))
 			return -1;
 		window = true;
-	} else {
+	} else if (!vmm_lapic_auto(vcpu)) {
 		vector = vmm_lapic_pending(vcpu);
 		vmm_op(watch_tpr)(vcpu, vector < 0 && vmm_lapic_held(vcpu) >= 0);
 	}
@@ -492,6 +493,8 @@ static int prepare(struct vmm_vcpu *vcpu)
 			vmm_exit_to_user(vcpu, VMM_EXIT_KICK);
 			return -1;
 		}
+		if (take(vcpu, REQ_APIC))
+			vmm_apic_access_moved(vcpu);
 		if (take(vcpu, REQ_CLOCK))
 			vmm_clock_update(vcpu);
 		if (take(vcpu, REQ_WALL))

@@ -14,7 +14,9 @@
 #define VMM_FACT_STATS(x)						\
 	x(NONE, "exit_internal") x(HOST, "exit_host")			\
 	x(CPUID, "exit_cpuid") x(HLT, "exit_hlt") x(MSR, "exit_msr")	\
-	x(IO, "exit_io") x(NPF, "exit_page_fault") x(STEP, "exit_step")	\
+	x(IO, "exit_io") x(NPF, "exit_page_fault")			\
+	x(APIC_ACCESS, "exit_apic_access") x(STEP, "exit_step")	\
+	x(EOI, "exit_eoi") x(APIC_WRITE, "exit_apic_write")		\
 	x(TPR_WRITE, "exit_tpr") x(CR4, "exit_cr4")			\
 	x(EXCEPTION, "exit_exception") x(UNDEFINED, "exit_undefined")	\
 	x(NOP, "exit_wbinvd") x(XSETBV, "exit_xsetbv")			\

@@ -38,6 +38,7 @@ static void vm_release(struct kref *ref)
 	for (i = 0; i < vm->top; i++)
 		if (vm->vcpus[i])
 			vmm_vcpu_free(rcu_dereference_raw(vm->vcpus[i]));
+	vmm_apic_access_destroy(vm);
 	mmdrop(vm->mm);
 	kfree(vm);
 }
@@ -210,8 +211,9 @@ int vmm_vm_create(void)
 	vm->mm = current->mm;
 	mmgrab(vm->mm);
 	vmm_clock_set(vm, 0);
-	r = vmm_mem_create(vm);
+	r = vmm_apic_access_create(vm) ?: vmm_mem_create(vm);
 	if (r) {
+		vmm_apic_access_destroy(vm);
 		mmdrop(vm->mm);
 		kfree(vm);
 		return r;

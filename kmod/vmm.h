@@ -13,6 +13,7 @@
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
  *   npt.c    nested page tables           npt_fault.c
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
+ *   lapic_page.c lapic_access.c  as CPUs have it that deliver interrupts
  *   irq_route.c  IPIs and MSIs to vCPUs
  *   stats.c  counters                     trace.c  trace events
  *   pv.c hypercall.c  KVM's paravirtual ABI   wait.c  guests that halt or spin
@@ -70,7 +71,10 @@ enum vmm_fact_kind {
 	FACT_MSR,		/* msr.write */
 	FACT_IO,		/* io */
 	FACT_NPF,		/* npf */
+	FACT_APIC_ACCESS,	/* npf: for the APIC, but not done by the CPU */
 	FACT_STEP,		/* one instruction ran, as asked */
+	FACT_EOI,		/* eoi: done, and the monitor is to hear of it */
+	FACT_APIC_WRITE,	/* apic: the guest has written to the page */
 	FACT_TPR_WRITE,		/* CR8 is about to be written, as watched for */
 	FACT_CR4,		/* cr4.write */
 	FACT_EXCEPTION,		/* exc: give it back to the guest */
@@ -118,6 +122,12 @@ struct vmm_fact {
 		} npf;
 		struct {
 			u8 vector;
+		} eoi;
+		struct {
+			u16 offset;	/* in the APIC's page */
+		} apic;
+		struct {
+			u8 vector;
 			bool has_error;
 			u32 error;
 		} exc;
@@ -153,6 +163,10 @@ struct vmm_lapic {
 	u64 base;		/* V  IA32_APIC_BASE */
 	u64 tsc_deadline;	/* V  guest TSC; 0 disarmed */
 	u32 regs[64];		/* V; IRR and TMR words are bit-atomic (a) */
+	u32 *page;		/* c  of a CPU that delivers by itself: register n at 16 n */
+	bool in_page;		/* V  ISR is there, and IRR but for what came since */
+	bool stray;		/* M  it is not where the VM's access page is */
+	u16 status;		/* V  meanwhile: guest interrupt status, RVI and SVI */
 	bool irr_pending;	/* a  maybe something in IRR */
 	unsigned long errors;	/* a  logged, not yet in the error status */
 	struct hrtimer timer;	/*    alarm only; the truth is below */
@@ -205,6 +219,7 @@ enum vmm_request {
 	REQ_WALL,		/* write the wall clock */
 	REQ_TIMER,		/* APIC timer fired */
 	REQ_UNHALT,		/* KVM_HC_KICK_CPU: out of HLT */
+	REQ_APIC,		/* it went away from its page, or came back */
 };
 
 enum vmm_mode {			/* where the vCPU thread is, for kicks */
@@ -304,6 +319,8 @@ struct vmm_vm {
 	int mmu_busy;			/* M  invalidations under way */
 	unsigned long inv_start, inv_end;	/* M  hva range under way */
 	wait_queue_head_t mmu_wait;	/* faults that wait for its end */
+	struct page *apic_access;	/* c  APIC-access page, or NULL */
+	u32 apic_strays;		/* M  vCPUs whose APIC is not there: not mapped */
 	atomic_long_t npt_pages;	/* a  for accounting */
 	atomic64_t tlb_gen;		/* a  bumped when a mapping is removed */
 	u64 tlb_done;			/* F  generation that every vCPU has seen */
@@ -333,6 +350,7 @@ struct vmm_pt_format {
 	u64 table;		/* of an entry that points to a table */
 	u64 leaf;		/* of an entry that maps a page for reading */
 	u64 write;
+	u64 fetch;		/* in leaf: of instructions too; 0: it cannot be refused so */
 	u64 large;		/* a leaf in a table above level 1 */
 	u64 accessed;
 	u64 dirty;
@@ -661,6 +679,8 @@ int vmm_npt_gpa_bits(void);	/* guests have physical addresses below 1 << it */
 int vmm_npt_create(struct vmm_vm *vm);
 void vmm_npt_destroy(struct vmm_vm *vm);
 int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access);
+/* map vm->apic_access at gpa unless memory is there. 0; 1: it is; -ENOMEM */
+int vmm_npt_map_apic(struct vmm_vm *vm, u64 gpa);
 /*
  * Drop what maps the gpa range, mmu_lock held for writing; true if there was
  * anything. vmm_npt_flush must follow, after the lock.
@@ -704,6 +724,37 @@ bool vmm_lapic_in_page(struct vmm_vcpu *vcpu, u64 gpa);
 /* MSRs 0x1b, 0x6e0, 0x800..0x8ff: 0; -EPERM: #GP; 1: EOI for the monitor */
 int vmm_lapic_msr_read(struct vmm_vcpu *vcpu, u32 index, u64 *value);
 int vmm_lapic_msr_write(struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi);
+enum vmm_lapic_mode {
+	VMM_LAPIC_OFF,
+	VMM_LAPIC_XAPIC,	/* its page is where it is after reset */
+	VMM_LAPIC_MOVED,	/* or elsewhere */
+	VMM_LAPIC_X2APIC,
+};
+enum vmm_lapic_mode vmm_lapic_mode(struct vmm_vcpu *vcpu);
+/*
+ * A CPU with virtual-interrupt delivery takes ISR and IRR from apic.page and the
+ * status: before each entry on which it is to deliver all there is goes there;
+ * false: nothing new. After it the vendor writes down the status, and always TPR.
+ */
+bool vmm_lapic_auto(const struct vmm_vcpu *vcpu);	/* is it to deliver now */
+bool vmm_lapic_give(struct vmm_vcpu *vcpu);
+/*
+ * lapic_access.c: a page that is mapped for guests where their APIC is, so that the
+ * CPU knows it (SDM 3C 30.4). One vCPU whose APIC is not there takes it from all.
+ */
+extern bool vmm_apic_access;			/* CPUs want it; set once, at module load */
+int vmm_apic_access_create(struct vmm_vm *vm);	/* 0 or -ENOMEM */
+void vmm_apic_access_destroy(struct vmm_vm *vm);
+/*
+ * FACT_NPF in the APIC's page. 1: it is mapped now, enter again; 0: call again in
+ * the slow gear; -1: it is not to be, do what the instruction wants.
+ */
+int vmm_apic_access_fault(struct vmm_vcpu *vcpu);
+void vmm_apic_access_moved(struct vmm_vcpu *vcpu);	/* REQ_APIC: slow gear */
+/* FACT_APIC_WRITE: as vmm_lapic_mmio_write, with the value in the page */
+int vmm_lapic_written(struct vmm_vcpu *vcpu, u32 offset, u8 *eoi);
+u8 vmm_lapic_tpr(struct vmm_vcpu *vcpu);
+void vmm_lapic_set_tpr(struct vmm_vcpu *vcpu, u8 tpr);
 u64 vmm_lapic_cr8(struct vmm_vcpu *vcpu);
 void vmm_lapic_set_cr8(struct vmm_vcpu *vcpu, u64 cr8);
 /* REQ_TIMER: put the timer's vector into IRR, start the next period */

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /* What an exit means: SDM 3C appendix C and 28.2. */
 #include <linux/percpu.h>
+#include <asm/apicdef.h>
 #include <asm/debugreg.h>
 #include <asm/processor-flags.h>
 
@@ -103,6 +104,25 @@ static void fact_ept(struct vmm_vcpu *vcpu)
 	vcpu->fact.npf.gpa = vmcs_read(GUEST_PHYSICAL_ADDRESS);
 	vcpu->fact.npf.access = (q & EPT_VIOLATION_ACC_WRITE ? VMM_ACCESS_WRITE : 0) |
 				(q & EPT_VIOLATION_ACC_INSTR ? VMM_ACCESS_FETCH : 0);
+}
+
+/* SDM 3C table 28-6: by an instruction, in event delivery, or by physical address */
+static void fact_apic_access(struct vmm_vcpu *vcpu)
+{
+	u64 q = to_vmx(vcpu)->exit_qualification;
+
+	vcpu->fact.kind = FACT_APIC_ACCESS;
+	vcpu->fact.npf.gpa = APIC_DEFAULT_PHYS_BASE | (q & APIC_ACCESS_OFFSET);
+	switch (q & APIC_ACCESS_TYPE) {
+	case TYPE_LINEAR_APIC_INST_WRITE:
+		vcpu->fact.npf.access = VMM_ACCESS_WRITE;
+		break;
+	case TYPE_LINEAR_APIC_INST_FETCH:
+		vcpu->fact.npf.access = VMM_ACCESS_FETCH;
+		break;
+	default:
+		vcpu->fact.npf.access = 0;
+	}
 }
 
 /* what MOV to CR0 refuses of the bits that we hold back (SDM 2B, MOV CR) */
@@ -239,6 +259,17 @@ void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 		return;
 	case EXIT_REASON_EPT_VIOLATION:
 		fact_ept(vcpu);
+		return;
+	case EXIT_REASON_APIC_ACCESS:
+		fact_apic_access(vcpu);
+		return;
+	case EXIT_REASON_EOI_INDUCED:
+		f->kind = FACT_EOI;
+		f->eoi.vector = vmx->exit_qualification;
+		return;
+	case EXIT_REASON_APIC_WRITE:
+		f->kind = FACT_APIC_WRITE;
+		f->apic.offset = vmx->exit_qualification & 0xfff;
 		return;
 	case EXIT_REASON_CR_ACCESS:
 		fact_cr(vcpu);

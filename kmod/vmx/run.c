@@ -42,28 +42,29 @@ void vmx_watch_tpr(struct vmm_vcpu *vcpu, bool on)
 
 /* ---- entry ------------------------------------------------------------------ */
 
-static void inject(u64 info, bool has_error, u32 error)
+static u32 inject(u32 info, bool has_error, u32 error)
 {
 	if (has_error)
 		vmcs_write(VM_ENTRY_EXCEPTION_ERROR_CODE, error);
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, INTR_INFO_VALID_MASK | info);
+	return INTR_INFO_VALID_MASK | info;
 }
 
-static void inject_event(struct vmm_events *ev)
+static u32 inject_event(struct vmm_events *ev)
 {
 	static const u32 type[] = {
 		[VMM_EVENT_INTR] = INTR_TYPE_EXT_INTR,
 		[VMM_EVENT_NMI] = INTR_TYPE_NMI_INTR,
 		[VMM_EVENT_EXCEPTION] = INTR_TYPE_HARD_EXCEPTION,
 	};
-	u64 info = type[ev->type] | ev->vector;
+	u32 info = type[ev->type] | ev->vector;
 	/* real mode pushes none, and the entry would be refused (SDM 3C 27.2.1.3) */
 	bool has_error = ev->has_error && vmcs_read(GUEST_CR0) & X86_CR0_PE;
 
 	if (has_error)
 		info |= INTR_INFO_DELIVER_CODE_MASK;
-	inject(info, has_error, ev->error);
 	ev->type = VMM_EVENT_NONE;
+	return inject(info, has_error, ev->error);
 }
 
 /*
@@ -77,10 +78,11 @@ static u32 deliver(struct vmm_vcpu *vcpu)
 	u32 proc = vmx_caps.proc;
 
 	vcpu->taken = false;
+	vmx->injected = 0;
 	if (ev->type)
-		inject_event(ev);
+		vmx->injected = inject_event(ev);
 	else if (vcpu->offer >= 0 && !ev->shadow && vcpu->rflags & X86_EFLAGS_IF) {
-		inject(INTR_TYPE_EXT_INTR | vcpu->offer, false, 0);
+		vmx->injected = inject(INTR_TYPE_EXT_INTR | vcpu->offer, false, 0);
 		vcpu->taken = true;
 	}
 	if (vmx->window || vmx->step || (vcpu->offer >= 0 && !vcpu->taken))
@@ -125,16 +127,6 @@ static void write_interruptibility(struct vmm_vcpu *vcpu, bool injects_nmi)
 	}
 }
 
-#define WRITE_IF_CHANGED(cached, field, value)		\
-	do {						\
-		typeof(cached) new_value = (value);	\
-							\
-		if ((cached) != new_value) {		\
-			(cached) = new_value;		\
-			vmcs_write(field, new_value);	\
-		}					\
-	} while (0)
-
 static void write_registers(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
@@ -148,7 +140,7 @@ static void write_registers(struct vmm_vcpu *vcpu)
 		native_write_cr2(vcpu->cr2);
 	if (vcpu->dr_resident)
 		set_debugreg(vcpu->dregs.dr6, 6);
-	vmx->apic_page[APIC_PAGE_TPR] = vmm_lapic_cr8(vcpu) << 4;
+	vmx->apic_page[APIC_PAGE_TPR] = vmm_lapic_tpr(vcpu);
 }
 
 /*
@@ -180,7 +172,8 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	/* breakpoints may be armed though the guest has not touched them here */
 	if (vcpu->dregs.dr7 & DR_ENABLED_BITS && !vcpu->dr_resident)
 		vmm_dregs_load(vcpu);
-	proc = deliver(vcpu);
+	proc2 |= vmx_apic_before_entry(vcpu);
+	proc = deliver(vcpu) | vmx_apic_window(vcpu);
 	if (vcpu->dr_resident)
 		proc &= ~CPU_BASED_MOV_DR_EXITING;
 	/* or RDTSCP and RDPID would tell the guest a number of the host's */
@@ -249,7 +242,7 @@ static bool iret_cut_short(const struct vmx_vcpu *vmx, u32 vectoring)
 static void read_events(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u32 vectoring = vmcs_read(IDT_VECTORING_INFO_FIELD);
+	u32 vectoring = vmx_apic_vectoring(vcpu, vmcs_read(IDT_VECTORING_INFO_FIELD));
 
 	vmx->interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	vmx->mov_ss = vmx->interruptibility & GUEST_INTR_STATE_MOV_SS;
@@ -266,7 +259,7 @@ static void read_events(struct vmm_vcpu *vcpu)
 static void after_exit(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u64 cr8;
+	u8 tpr;
 
 	vmx->launched = true;
 	vcpu->cr2 = native_read_cr2();
@@ -280,9 +273,10 @@ static void after_exit(struct vmm_vcpu *vcpu)
 		vcpu->dregs.dr6 = dr6;
 		vcpu->dregs.dr7 = vmx->dr7 = vmcs_read(GUEST_DR7);
 	}
-	cr8 = vmx->apic_page[APIC_PAGE_TPR] >> 4;
-	if (cr8 != vmm_lapic_cr8(vcpu))
-		vmm_lapic_set_cr8(vcpu, cr8);
+	tpr = READ_ONCE(vmx->apic_page[APIC_PAGE_TPR]);
+	if (tpr != vmm_lapic_tpr(vcpu))
+		vmm_lapic_set_tpr(vcpu, tpr);
+	vmx_apic_after_exit(vcpu);
 	read_events(vcpu);
 	vmx_fact_of_exit(vcpu);
 }
@@ -293,7 +287,6 @@ static void refused(struct vmm_vcpu *vcpu, const struct vmm_events *before)
 	vcpu->taken = false;
 	vcpu->ev = *before;
 	/* the field keeps its valid bit when the entry fails early */
-	to_vmx(vcpu)->injected = vmcs_read(VM_ENTRY_INTR_INFO_FIELD);
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	if ((u16)to_vmx(vcpu)->exit_reason == EXIT_REASON_MCE_DURING_VMENTRY) {
 		/* the host's own: nothing is wrong with the guest */

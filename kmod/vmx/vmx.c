@@ -36,17 +36,29 @@ static struct vmm_pt_format vmx_pt = {
 	.table		= VMX_EPT_RWX_MASK,
 	.leaf		= EPT_LEAF,
 	.write		= VMX_EPT_WRITABLE_MASK,
+	.fetch		= VMX_EPT_EXECUTABLE_MASK,
 	.large		= EPT_LARGE,
 };
 
-static void msr_bitmap_allow(u32 msr, bool write)
+void vmx_bitmap_allow(u8 *bitmap, u32 msr, u32 how)
 {
-	u8 *map = msr_bitmap + (msr >= 0xc0000000 ? BITMAP_HIGH : 0);
+	u8 *map = bitmap + (msr >= 0xc0000000 ? BITMAP_HIGH : 0);
 	u32 bit = msr & 0x1fff;
 
-	map[bit / 8] &= ~BIT(bit % 8);
-	if (write)
+	if (how & VMX_MSR_READ)
+		map[bit / 8] &= ~BIT(bit % 8);
+	if (how & VMX_MSR_WRITE)
 		map[BITMAP_WRITE + bit / 8] &= ~BIT(bit % 8);
+}
+
+u64 vmx_msr_bitmap_pa(void)
+{
+	return __pa(msr_bitmap);
+}
+
+static void msr_bitmap_allow(u32 msr, bool write)
+{
+	vmx_bitmap_allow(msr_bitmap, msr, VMX_MSR_READ | (write ? VMX_MSR_WRITE : 0));
 }
 
 /* The guest may have the real ones of what the VMCS or a change of gear switches. */
@@ -71,11 +83,11 @@ static int vmx_setup(void)
 	msr_bitmap = (u8 *)__get_free_page(GFP_KERNEL);
 	if (!msr_bitmap)
 		return -ENOMEM;
-	if (vmx_cpus_alloc()) {
-		free_page((unsigned long)msr_bitmap);
-		return -ENOMEM;
-	}
 	msr_bitmap_fill();
+	if (vmx_apic_setup(msr_bitmap))
+		goto free_bitmap;
+	if (vmx_cpus_alloc())
+		goto free_apic;
 	vmx_pt.max_leaf = !(vmx_caps.ept_vpid & VMX_EPT_2MB_PAGE_BIT) ? 1 :
 			  !(vmx_caps.ept_vpid & VMX_EPT_1GB_PAGE_BIT) ? 2 : 3;
 	if (vmx_caps.ept_vpid & VMX_EPT_AD_BIT) {
@@ -83,11 +95,18 @@ static int vmx_setup(void)
 		vmx_pt.dirty = VMX_EPT_DIRTY_BIT;
 	}
 	return 0;
+
+free_apic:
+	vmx_apic_teardown();
+free_bitmap:
+	free_page((unsigned long)msr_bitmap);
+	return -ENOMEM;
 }
 
 static void vmx_teardown(void)
 {
 	vmx_cpus_free();
+	vmx_apic_teardown();
 	free_page((unsigned long)msr_bitmap);
 	ida_destroy(&vpids);
 }
@@ -126,7 +145,7 @@ static void write_controls(const struct vmx_vcpu *vmx)
 	vmcs_write(VM_EXIT_MSR_LOAD_COUNT, 0);
 	vmcs_write(VM_ENTRY_MSR_LOAD_COUNT, 0);
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
-	vmcs_write(MSR_BITMAP, __pa(msr_bitmap));
+	vmcs_write(MSR_BITMAP, vmx->msr_bitmap);
 	vmcs_write(VIRTUAL_APIC_PAGE_ADDR, __pa(vmx->apic_page));
 	vmcs_write(TPR_THRESHOLD, 0);
 	vmcs_write(EPT_POINTER, vmx->eptp);
@@ -190,11 +209,13 @@ static int vmx_vcpu_create(struct vmm_vcpu *vcpu)
 	vmx->eptp = ept_pointer(vcpu->vm);
 	vmx->proc = vmx_caps.proc;
 	vmx->proc2 = vmx_caps.proc2;
+	vmx->msr_bitmap = __pa(msr_bitmap);
 	vmx->flush = true;
 	if (!vmx_open(vcpu, &hold))
 		goto fail;
 	write_controls(vmx);
 	write_guest(vmx);
+	vmx_apic_create(vcpu);
 	vmx_host_constant();
 	vmx_close(vcpu, &hold);
 	return 0;

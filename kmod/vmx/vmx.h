@@ -8,6 +8,7 @@
  *   run.c    entry and exit             exit.c   what an exit means
  *   state.c  registers in the VMCS      enter.S  the world switch
  *   why.c    why an entry was refused: the guest's state   why_control.c  ours
+ *   apic.c   interrupts by the CPU
  */
 #ifndef VMM_VMX_H
 #define VMM_VMX_H
@@ -39,15 +40,19 @@ struct vmx_caps {
 	u32 pin, proc, proc2, exit, entry;	/* what every vCPU begins with */
 	u64 ept_vpid;
 	u64 cr4_fixed0;
+	bool virt_intr;				/* interrupts delivered by the CPU */
 	u8 timer_shift;				/* preemption timer: TSC ticks >> this */
 };
 
 extern struct vmx_caps vmx_caps;
 
+/* 64 bits each, of the EOI-exit bitmap */
+#define VMX_NEOI	4
+
 struct vmx_vcpu {
 	void *vmcs;			/* the region; its contents are the CPU's */
 	u64 vmcs_pa;
-	u8 *apic_page;			/* virtual APIC page: TPR at 0x80 */
+	u8 *apic_page;			/* virtual-APIC page */
 	bool open;			/* VMX is on and this VMCS current, irqs off */
 	bool launched;			/* since the last VMCLEAR */
 	bool flush;			/* guest TLB, before the next entry */
@@ -60,12 +65,14 @@ struct vmx_vcpu {
 	/* what the VMCS holds, so that only changes are written */
 	u64 rip, rsp, rflags, dr7, tsc_offset;
 	u32 interruptibility, proc, proc2, tpr_threshold, timer;
+	u16 intr_status;
+	u64 msr_bitmap, eoi_exits[VMX_NEOI];
 	bool mov_ss;			/* the shadow is MOV SS's, not STI's */
 	u64 pending_dbg;
 	u64 host_cr3;			/* these two: as the VMCS has them */
 	u64 vmcs_fs_base;
 	u32 exit_reason;
-	u32 injected;			/* by an entry that failed */
+	u32 injected;			/* by the last entry, or 0 */
 	u64 exit_qualification;
 	/* not in the VMCS */
 	u64 syscall[VMX_NSYSCALL];
@@ -106,6 +113,16 @@ static __always_inline void vmcs_write(unsigned long field, u64 value)
 	asm volatile("vmwrite %1, %0" : : "r"(field), "r"(value) : "cc");
 }
 
+#define WRITE_IF_CHANGED(cached, field, value)		\
+	do {						\
+		typeof(cached) new_value = (value);	\
+							\
+		if ((cached) != new_value) {		\
+			(cached) = new_value;		\
+			vmcs_write(field, new_value);	\
+		}					\
+	} while (0)
+
 /* on.c */
 /*
  * Make the vCPU's VMCS the current one, and VMX operation that goes with it:
@@ -130,6 +147,26 @@ void vmx_flush_now(struct vmx_vcpu *vmx);
 int vmx_check(void);
 int vmx_caps_read(struct vmx_caps *caps);	/* this CPU's; -EOPNOTSUPP, told why */
 u64 vmx_features(void);
+
+/* vmx.c: the MSR bitmap, SDM 3C 25.6.9 */
+#define VMX_MSR_READ	BIT(0)
+#define VMX_MSR_WRITE	BIT(1)
+void vmx_bitmap_allow(u8 *bitmap, u32 msr, u32 how);
+u64 vmx_msr_bitmap_pa(void);
+
+/* apic.c; without vmx_caps.virt_intr nothing is done */
+#define VMX_APIC_CONTROLS	(SECONDARY_EXEC_VIRTUALIZE_APIC_ACCESSES | \
+				 SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE | \
+				 SECONDARY_EXEC_APIC_REGISTER_VIRT | \
+				 SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY)	/* by mode */
+bool vmx_apic_caps(u32 *proc2);		/* takes them out; true: there were all */
+int vmx_apic_setup(const u8 *msr_bitmap);
+void vmx_apic_teardown(void);
+void vmx_apic_create(struct vmm_vcpu *vcpu);
+u32 vmx_apic_before_entry(struct vmm_vcpu *vcpu);	/* -> secondary controls */
+void vmx_apic_after_exit(struct vmm_vcpu *vcpu);
+u32 vmx_apic_window(struct vmm_vcpu *vcpu);	/* -> primary control */
+u32 vmx_apic_vectoring(struct vmm_vcpu *vcpu, u32 info);	/* IDT-vectoring, as it is */
 
 /* host.c */
 void vmx_host_load(struct vmm_vcpu *vcpu);	/* gear up */

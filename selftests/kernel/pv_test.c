@@ -354,6 +354,16 @@ static int run_variant(struct vm *vm, bool disturbed)
 	return disturbed ? run_disturbed(vm) : run(vm);
 }
 
+/* EOIs cost no exit then, and none is asked for in memory; SVM's CPUs only deliver */
+static bool cpu_ends_interrupts(struct vm *vm)
+{
+	struct vmm_info info;
+
+	if (vm_ioctl(vm->dev, VMM_GET_INFO, &info))
+		vm_die("VMM_GET_INFO failed");
+	return info.vendor == VMM_VENDOR_VMX && info.features & VMM_FEAT_VIRT_INTR;
+}
+
 TEST_F_TIMEOUT(guest, eoi, 120)
 {
 	const u64 n = 300;
@@ -366,8 +376,11 @@ TEST_F_TIMEOUT(guest, eoi, 120)
 	EXPECT_TRUE(found);
 	TH_LOG("%llu of %llu EOIs in memory", in_memory, n);
 	/* but for those that the host's own interrupts came between */
-	if (!variant->disturbed)
+	if (cpu_ends_interrupts(self->vm)) {
+		EXPECT_EQ(0, in_memory);
+	} else if (!variant->disturbed) {
 		EXPECT_GE(in_memory, n / 2);
+	}
 }
 
 /* none of them is taken for the one before */
@@ -382,8 +395,11 @@ TEST_F_TIMEOUT(guest, eoi_spin, 120)
 	in_memory = testdev_report(&self->vm->testdev, PV_REPORT_EOIS, 0, &found);
 	EXPECT_TRUE(found);
 	TH_LOG("%llu of %llu EOIs in memory", in_memory, n);
-	if (!variant->disturbed)
+	if (cpu_ends_interrupts(self->vm)) {
+		EXPECT_EQ(0, in_memory);
+	} else if (!variant->disturbed) {
 		EXPECT_GE(in_memory, n / 2);
+	}
 }
 
 TEST_F_TIMEOUT(guest, unhalt, 120)

@@ -7,6 +7,7 @@
 #pragma GCC diagnostic ignored "-Wsign-compare"
 #include "../../kmod/lapic.c"
 #include "../../kmod/lapic_state.c"
+#include "../../kmod/lapic_page.c"
 #include "../../kmod/lapic_timer.c"
 #include "../../kmod/irq_route.c"
 #pragma GCC diagnostic pop

@@ -52,6 +52,8 @@ NOT_CALLED(bool, vmm_irqfd_eoi, struct vmm_vm *vm, u8 vector)
 NOT_CALLED(int, vmm_npt_fault, struct vmm_vcpu *vcpu, u64 gpa, u32 access)
 NOT_CALLED(bool, vmm_mem_find, struct vmm_vm *vm, u64 gpa, struct vmm_mapping *out)
 NOT_CALLED(bool, vmm_lapic_in_page, struct vmm_vcpu *vcpu, u64 gpa)
+NOT_CALLED(int, vmm_apic_access_fault, struct vmm_vcpu *vcpu)
+NOT_CALLED(int, vmm_lapic_written, struct vmm_vcpu *vcpu, u32 offset, u8 *eoi)
 NOT_CALLED(u32, vmm_lapic_mmio_read, struct vmm_vcpu *vcpu, u32 offset)
 NOT_CALLED(int, vmm_lapic_mmio_write, struct vmm_vcpu *vcpu, u32 offset, u32 value,
 	   u8 *eoi)

@@ -45,10 +45,12 @@ typedef __s64 s64;
 #define GENMASK(h, l)		((unsigned long)GENMASK_ULL(h, l))
 #define FIELD_GET(mask, v)	(((v) & (mask)) >> __builtin_ctzll(mask))
 #define __fls(x)		(63UL - __builtin_clzl(x))
+#define __ffs(x)		((unsigned long)__builtin_ctzl(x))
 
 #define max(a, b)		((a) > (b) ? (a) : (b))
 #define min(a, b)		((a) < (b) ? (a) : (b))
 #define min_t(t, a, b)		min((t)(a), (t)(b))
+#define max_t(t, a, b)		max((t)(a), (t)(b))
 #define clamp(v, lo, hi)	min(max(v, lo), hi)
 
 /* bit operations: by byte, as nothing promises that `map` was stored as longs */
