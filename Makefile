@@ -174,8 +174,8 @@ CPU ?= svm
 CPUS ?= 1
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
-# the other what enters and leaves guests; two CPUs what needs two; and a guest
-# boots, but does not work.
+# the other what enters and leaves guests; two CPUs what needs two; one lane is
+# without what the CPU does for interrupts; and a guest boots, but does not work.
 lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory guests"' \
 	$(KERNELS:%='check-power KERNEL=%') \
@@ -183,6 +183,7 @@ lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host"' \
+	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
 	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
 
 # With DEBUG=1 the module itself sees the flush or the tag that no emulator misses.
@@ -224,7 +225,7 @@ module = $(kmod_dir)-$(series)/vmm.ko
 TESTS ?= insmod $(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test,$(selftest_tests)))
 
 check-kernel:
-	@scripts/run-selftests --module $(module) --log $$OUT/tap.log \
+	@scripts/run-selftests --module "$(module) $(PARAMS)" --log $$OUT/tap.log \
 		$(if $(filter insmod,$(TESTS)),"selftests/kernel/insmod_test.py $(module)") \
 		$(if $(filter hotplug,$(TESTS)),"selftests/kernel/insmod_test.py $(module) cpus") \
 		$(patsubst %,$(B)/selftests/%_test,$(filter-out insmod hotplug,$(TESTS)))
@@ -257,8 +258,8 @@ lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 
 check-kernel: $(kmod_dir)-$(KERNEL)/vmm.ko selftests guests
 	$(lab) --timeout $(KERNEL_TIMEOUT) \
-		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug) \
-		-- make check-kernel DEBUG=$(DEBUG) $(if $(TESTS),TESTS="$(TESTS)")
+		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug)$(PARAMS:%=-%) \
+		-- make check-kernel DEBUG=$(DEBUG) $(if $(TESTS),TESTS="$(TESTS)") PARAMS="$(PARAMS)"
 
 check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
 	$(lab) --timeout $(E2E_TIMEOUT) --out $(B)/e2e -- make check-e2e DEBUG=$(DEBUG)
@@ -320,7 +321,8 @@ help:
 	@echo '  check-unit      without a kernel module, on this machine'
 	@echo '  check-lab       of the emulated host itself'
 	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one,'
-	@echo '                  CPU=vmx for VT-x, TESTS="guests exits" for some of them)'
+	@echo '                  CPU=vmx for VT-x, TESTS="guests exits" for some of them,'
+	@echo '                  PARAMS="virt_intr=0" for parameters of the module)'
 	@echo '  check-power     the emulated host sleeps, or goes down, with guests running'
 	@echo '  check-refused   insmod where there is no virtualization (CPU=none, CPU=vmx-off)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'

@@ -45,6 +45,19 @@ void apic_eoi(void)
 	apic_write(APIC_EOI, 0);
 }
 
+/*
+ * Bochs 2.7 delivers an interrupt to a guest that has IF clear when the host has
+ * one at that moment: as if it had not been, again.
+ */
+int apic_early(struct frame *f)
+{
+	if (f->flags & 0x200)
+		return 0;
+	apic_eoi();
+	apic_icr(0, ICR_SELF | ICR_ASSERT | f->vector);
+	return 1;
+}
+
 void apic_enable(int want_x2apic)
 {
 	u64 base = rdmsr(MSR_APIC_BASE) | BASE_ENABLE;

@@ -39,7 +39,7 @@ static volatile u32 doubled;
 static int is_ours(struct frame *f)
 {
 	if (in_map(APIC_ISR, f->vector))
-		return 1;
+		return !apic_early(f);
 	__atomic_fetch_add(&doubled, 1, __ATOMIC_SEQ_CST);
 	return 0;
 }

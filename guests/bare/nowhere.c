@@ -2,7 +2,7 @@
 /*
  * Goes where nothing is. arg(0) picks: 0 jumps to an unmapped address, 1 into
  * device memory, 2 puts the stack there and pushes, 3 the page tables, 4 the
- * IDT and then faults. None of them gets anywhere.
+ * IDT and then faults, 5 jumps into the APIC. None of them gets anywhere.
  */
 #include "rt.h"
 
@@ -23,6 +23,10 @@ int main(void)
 		break;
 	case 3:
 		WRITE_CR(3, UNMAPPED);
+		break;
+	case 5:
+		apic_enable(0);
+		asm volatile("jmp *%0" : : "r"(0xfee00000ul));
 		break;
 	case 4:
 		set_idt(phys(UNMAPPED), 0xfff);

@@ -13,6 +13,8 @@ static volatile ulong tick_ip;
 
 static void on_tick(struct frame *f)
 {
+	if (apic_early(f))
+		return;
 	ticks++;
 	tick_ip = f->ip;
 	apic_eoi();

@@ -182,6 +182,12 @@ TEST(jump_to_device)
 	nowhere(_metadata, 1, GUEST_MMIO, VMM_ACCESS_FETCH);
 }
 
+/* its registers are data, also where the CPU itself reads them */
+TEST(jump_to_apic)
+{
+	nowhere(_metadata, 5, 0xfee00000, VMM_ACCESS_FETCH);
+}
+
 TEST(push_to_nowhere)
 {
 	nowhere(_metadata, 2, 0x800007f8, VMM_ACCESS_WRITE);
