@@ -306,8 +306,12 @@ static int write_groups(struct vmm_vcpu *vcpu, const struct vmm_state *st)
 		vmm_events_set(vcpu, &st->events);
 	if (mask & VMM_STATE_DREGS)
 		vcpu->dregs = st->dregs;
-	/* the instruction of the last exit is forgotten: it runs again */
-	vcpu->pending.reason = VMM_EXIT_NONE;
+	/*
+	 * The instruction of the last exit is forgotten: it runs again. But a monitor
+	 * that executes it may write what it changes of the other groups.
+	 */
+	if (mask & (VMM_STATE_REGS | VMM_STATE_SREGS | VMM_STATE_EVENTS))
+		vcpu->pending.reason = VMM_EXIT_NONE;
 	return 0;
 }
 

@@ -26,12 +26,17 @@ static void result(int vector)
 
 static void user(void)
 {
-	u32 version = 0x11;
+	u32 version = 0x11, again = 0x11;
 
 	/* an ordinary access works */
 	*(volatile u32 *)IOAPIC = 1;
 	asm volatile("mov (%1), %0" : "=r"(version) : "r"(IOAPIC + 0x10));
 	result((version & 0xff) == 0x20 ? 0 : 9);
+	/* and from the FPU and to it, where the monitor changes the FPU's state */
+	*(volatile u32 *)IOAPIC = 0;
+	asm volatile("fninit; fld1; fistpl (%1); fildl 16(%1); fistpl %0"
+		     : "=m"(again) : "r"(IOAPIC) : "memory");
+	result(again == version ? 0 : 9);
 	result(TRY("fxsave (%0)", "r"(IOAPIC)));
 	result(TRY("jmp *%0", "r"(IOAPIC)));
 	outw(PM_BASE + 4, 1 << 13);	/* S5 */

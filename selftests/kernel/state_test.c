@@ -359,6 +359,29 @@ TEST_F(state, refused_entry_says_why)
 	}
 }
 
+/* a monitor that executes an instruction writes the FPU's state, then completes it */
+TEST_F(state, fpu_leaves_the_exit_to_be_completed)
+{
+	/* out 1,al; out 2,al */
+	static const u8 code[] = { 0xe6, 0x01, 0xe6, 0x02 };
+
+	vcpu_start16(self->v, 0, GUEST_IMAGE);
+	memcpy(self->vm->ram + GUEST_IMAGE, code, sizeof(code));
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_IO, self->v->run->reason);
+	ASSERT_EQ(1, self->v->run->exit.io.port);
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_ALL, &self->st));
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_XSAVE, &self->st));
+	self->v->run->flags = VMM_RUN_COMPLETE;
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_IO, self->v->run->reason);
+	EXPECT_EQ(2, self->v->run->exit.io.port);
+	/* but where it was to go on is no longer known after this */
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_REGS, &self->st));
+	self->v->run->flags = VMM_RUN_COMPLETE;
+	EXPECT_EQ(-EINVAL, vcpu_run(self->v));
+}
+
 /* the events' part of SDM 3C 27.2.1.3: an error code has 16 bits */
 TEST_F(state, refused_event_says_why)
 {
