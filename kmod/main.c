@@ -120,6 +120,9 @@ static int __init vmm_init(void)
 	if (r)
 		return r;
 	patch_calls();
+	r = vmm_dirty_setup();
+	if (r)
+		goto teardown;
 	vmm_exit_timer = vmm_ops->features() & VMM_FEAT_EXIT_TIMER;
 	r = vmm_host_enable();
 	if (r) {

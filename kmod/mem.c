@@ -190,8 +190,13 @@ int vmm_mem_write(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len)
 	while (len) {
 		u32 n = len;
 		void __user *to = mem_at(vm, gpa, &n, true);
+		unsigned long left;
 
-		if (!to || copy_to_user(to, buf, n))
+		if (!to)
+			return -EFAULT;
+		left = copy_to_user(to, buf, n);
+		vmm_dirty_written(vm, gpa, n);
+		if (left)
 			return -EFAULT;
 		buf += n;
 		gpa += n;
@@ -211,6 +216,7 @@ int vmm_mem_write_now(struct vmm_vm *vm, u64 gpa, const void *buf, u32 len)
 	pagefault_disable();
 	left = __copy_to_user_inatomic(to, buf, len);
 	pagefault_enable();
+	vmm_dirty_written(vm, gpa, len);
 	return left ? -EFAULT : 0;
 }
 
@@ -218,12 +224,17 @@ int vmm_mem_cmpxchg(struct vmm_vm *vm, u64 gpa, u32 size, u64 old, u64 new)
 {
 	u32 n = size, old4 = old;
 	void __user *at = mem_at(vm, gpa, &n, true);
+	int r;
 
 	if (!at || n < size || gpa % size)
 		return -EFAULT;
 	if (size == 4)
-		return __try_cmpxchg_user((u32 __user *)at, &old4, (u32)new, fault4);
-	return __try_cmpxchg_user((u64 __user *)at, &old, new, fault8);
+		r = __try_cmpxchg_user((u32 __user *)at, &old4, (u32)new, fault4);
+	else
+		r = __try_cmpxchg_user((u64 __user *)at, &old, new, fault8);
+	if (!r)
+		vmm_dirty_written(vm, gpa, size);
+	return r;
 }
 
 /* ---- the MMU notifier ----------------------------------------------------------- */
@@ -361,6 +372,7 @@ int vmm_mem_create(struct vmm_vm *vm)
 
 	rwlock_init(&vm->mmu_lock);
 	spin_lock_init(&vm->flush_lock);
+	mutex_init(&vm->track_lock);
 	init_waitqueue_head(&vm->mmu_wait);
 	r = init_srcu_struct(&vm->srcu);
 	if (r)
@@ -400,6 +412,7 @@ void vmm_mem_destroy(struct vmm_vm *vm)
 	 */
 	mmu_notifier_unregister(&vm->notifier, vm->mm);
 	vmm_npt_destroy(vm);
+	vmm_dirty_destroy(vm);
 	srcu_barrier(&vm->srcu);
 	kvfree(rcu_dereference_protected(vm->maps, true));
 	cleanup_srcu_struct(&vm->srcu);

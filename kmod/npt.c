@@ -70,6 +70,8 @@ static void detached_publish(struct vmm_vm *vm, unsigned long first, unsigned lo
 /* ---- zap ----------------------------------------------------------------------- */
 
 struct zap {
+	struct vmm_vm *vm;
+	bool tracked;			/* some range is: see every leaf go */
 	bool removed;
 	unsigned long first, last;	/* list of detached tables */
 };
@@ -94,21 +96,30 @@ static void zap_table(struct zap *z, u64 *table, int level, u64 start, u64 end)
 		next = min(end, (start | (span - 1)) + 1);
 		if (!pt_present(old))
 			continue;
-		if (!pt_is_leaf(old, level) && next - start < span) {
+		if (!pt_is_leaf(old, level) && (next - start < span || z->tracked)) {
+			/* a detached table's leaves would still take A and D bits */
 			zap_table(z, pt_child(old), level - 1, start, next);
-			continue;
+			if (next - start < span)
+				continue;
 		}
 		/* The CPU may be setting A and D: an atomic exchange. */
 		old = xchg(entry, 0);
 		if (!pt_is_leaf(old, level))
 			zap_detach(z, pt_child(old), level - 1);
+		else if (z->tracked)
+			vmm_dirty_leaf_gone(z->vm, start & ~(span - 1), span, old);
 		z->removed = true;
 	}
 }
 
+void vmm_npt_stale(struct vmm_vm *vm)
+{
+	atomic64_inc_return(&vm->tlb_gen);
+}
+
 bool vmm_npt_zap(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end)
 {
-	struct zap z = {};
+	struct zap z = { .vm = vm, .tracked = rcu_access_pointer(vm->tracks) };
 
 	lockdep_assert_held_write(&vm->mmu_lock);
 	zap_table(&z, vm->npt_root, pt_levels(), gpa_start, gpa_end);
@@ -118,7 +129,7 @@ bool vmm_npt_zap(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end)
 	 * In this order: the generation tells a vCPU to flush what was cleared
 	 * above; a table in the list says that its generation is out.
 	 */
-	atomic64_inc_return(&vm->tlb_gen);
+	vmm_npt_stale(vm);
 	if (z.first)
 		detached_publish(vm, z.first, z.last);
 	return true;
@@ -176,6 +187,15 @@ void vmm_npt_flush(struct vmm_vm *vm)
 	detached_free(vm, detached);
 }
 
+void vmm_npt_kick(struct vmm_vm *vm)
+{
+	spin_lock(&vm->flush_lock);
+	/* as above: either we see the mode, or the vCPU what we have written */
+	smp_mb();
+	flush_kick(vm);
+	spin_unlock(&vm->flush_lock);
+}
+
 /* ---- accessed bits ------------------------------------------------------------- */
 
 static bool entry_young(u64 *entry, bool clear)
@@ -189,22 +209,26 @@ static bool entry_young(u64 *entry, bool clear)
 	return true;
 }
 
-static bool table_young(u64 *table, int level, u64 start, u64 end, bool clear)
+static bool table_young(struct vmm_vm *vm, u64 *table, int level, u64 start, u64 end,
+			bool clear)
 {
+	u64 span = pt_span(level), next;
 	bool young = false;
-	u64 next;
 
 	for (; start < end; start = next) {
 		u64 *entry = pt_entry(table, start, level);
 		u64 old = READ_ONCE(*entry);
 
-		next = min(end, (start | (pt_span(level) - 1)) + 1);
+		next = min(end, (start | (span - 1)) + 1);
 		if (!pt_present(old))
 			continue;
-		if (pt_is_leaf(old, level))
-			young |= entry_young(entry, clear);
-		else
-			young |= table_young(pt_child(old), level - 1, start, next, clear);
+		if (!pt_is_leaf(old, level)) {
+			young |= table_young(vm, pt_child(old), level - 1, start, next, clear);
+		} else if (entry_young(entry, clear)) {
+			young = true;
+			if (clear)
+				vmm_dirty_made_old(vm, start & ~(span - 1), span);
+		}
 	}
 	return young;
 }
@@ -212,7 +236,7 @@ static bool table_young(u64 *table, int level, u64 start, u64 end, bool clear)
 bool vmm_npt_young(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end, bool clear)
 {
 	lockdep_assert_held(&vm->mmu_lock);
-	return table_young(vm->npt_root, pt_levels(), gpa_start, gpa_end, clear);
+	return table_young(vm, vm->npt_root, pt_levels(), gpa_start, gpa_end, clear);
 }
 
 /* ---- life ------------------------------------------------------------------------ */

@@ -16,6 +16,7 @@ struct fault {
 	bool write;			/* what the guest wants */
 	bool writable;			/* what the host's page allows */
 	bool data;			/* nobody fetches instructions there */
+	bool tracked;			/* writes are to be noticed */
 	int level;			/* of the table that gets the leaf */
 	unsigned long seq;		/* vm->mmu_seq before the page was looked up */
 	struct vmm_mapping map;
@@ -147,6 +148,7 @@ static int fault_level(struct vmm_vm *vm, struct fault *f)
 
 		if (((f->gpa ^ f->hva) & (size - 1)) == 0 && gpa >= f->map.gpa &&
 		    gpa + size <= f->map.gpa + f->map.size &&
+		    !vmm_dirty_tracked(vm, gpa, size) &&
 		    !invalidating(vm, f->hva & ~(size - 1), size))
 			break;
 	}
@@ -161,6 +163,8 @@ static u64 fault_leaf(struct fault *f)
 
 	if (f->level > 1)
 		leaf |= pt->large;
+	if (f->tracked)
+		return leaf | vmm_dirty_rights(f->writable, f->write);
 	if (f->writable)
 		leaf |= pt->write;
 	if (f->write)
@@ -221,6 +225,7 @@ static int fault_install(struct vmm_vm *vm, struct fault *f)
 	u64 *table = vm->npt_root, *entry, old;
 	int level = pt_levels();
 
+	f->tracked = vmm_dirty_tracked(vm, f->gpa, PAGE_SIZE);
 	f->level = fault_level(vm, f);
 	for (;;) {
 		entry = pt_entry(table, f->gpa, level);

@@ -18,6 +18,8 @@ static_assert(sizeof(struct vmm_run) <= PAGE_SIZE);
 static_assert(sizeof(struct vmm_info) == 72);
 static_assert(sizeof(struct vmm_exit_failed) == 128);
 static_assert(sizeof(struct vmm_map) == 32);
+static_assert(sizeof(struct vmm_track) == 24);
+static_assert(sizeof(struct vmm_harvest) == 32);
 static_assert(sizeof(struct vmm_cpuid_entry) == 32);
 static_assert(sizeof(struct vmm_apic) == 272);
 static_assert(sizeof(struct vmm_xsave) == 4096);

@@ -66,6 +66,24 @@ static long change_map(struct vmm_vm *vm, void __user *p,
 	return change(vm, &m);
 }
 
+static long track(struct vmm_vm *vm, void __user *p)
+{
+	struct vmm_track t;
+
+	if (copy_from_user(&t, p, sizeof(t)))
+		return -EFAULT;
+	return vmm_dirty_track(vm, &t);
+}
+
+static long harvest(struct vmm_vm *vm, void __user *p)
+{
+	struct vmm_harvest h;
+
+	if (copy_from_user(&h, p, sizeof(h)))
+		return -EFAULT;
+	return vmm_dirty_harvest(vm, &h);
+}
+
 static long send_msi(struct vmm_vm *vm, void __user *p)
 {
 	struct vmm_msi m;
@@ -173,6 +191,10 @@ static long vm_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		return set_clock(vm, p);
 	case VMM_GET_STATS:
 		return vmm_stats_get(vm, NULL, p);
+	case VMM_TRACK:
+		return track(vm, p);
+	case VMM_HARVEST:
+		return harvest(vm, p);
 	}
 	return -ENOTTY;
 }

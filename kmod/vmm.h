@@ -12,6 +12,7 @@
  *   gear.c   what of the CPU a change of gear moves
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
  *   npt.c    nested page tables           npt_fault.c
+ *   dirty.c  pages written and accessed
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
  *   lapic_page.c lapic_access.c  as CPUs have it that deliver interrupts
  *   irq_route.c  IPIs and MSIs to vCPUs
@@ -23,10 +24,11 @@
  *
  * Lock order, outermost first:
  *   vcpu->lock (mutex)  >  vm->lock (mutex)  >  vm->mmu_lock (rwlock)
+ *   vm->track_lock (mutex, with none of the other two)  >  vm->mmu_lock
  * A letter on a field says what guards it:
  *   L  vm->lock                 V  vcpu->lock (held by RUN and get/set state)
  *   M  vm->mmu_lock             a  atomic     c  constant after creation
- *   F  vm->flush_lock (innermost)
+ *   F  vm->flush_lock (innermost)    T  vm->track_lock
  *   s  written under L, read under SRCU or after a publishing store
  *   T  vcpu->thread_lock (innermost)
  */
@@ -332,6 +334,9 @@ struct vmm_vm {
 	struct vmm_doors __rcu *doors;	/* s  doorbell.c; NULL: none */
 	struct vmm_coalesced *coalesced;	/* s  coalesce.c; NULL: none yet */
 	struct vmm_irqfds *irqfds;	/* s  irqfd.c; NULL: none yet */
+	struct mutex track_lock;
+	struct vmm_tracks __rcu *tracks; /* as s, but T for L; under M too; NULL: none */
+	bool log_dirty;			/* T  read without; vCPUs log what they write */
 
 	u64 clock_tsc;			/* L  pv clock: at this vmm_host_tsc() ... */
 	u64 clock_ns;			/* L  ... it read this many ns */
@@ -696,6 +701,37 @@ bool vmm_npt_young(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end, bool clear);
  * vm->tlb_gen then ops->flush and remember it; enter; mode = MODE_OUT.
  */
 void vmm_npt_flush(struct vmm_vm *vm);
+/* entries have lost rights or bits: the next vmm_npt_flush is to do something */
+void vmm_npt_stale(struct vmm_vm *vm);
+/* When this returns, every vCPU has been out of the guest since the call. */
+void vmm_npt_kick(struct vmm_vm *vm);
+
+/*
+ * dirty.c: which pages of the tracked ranges the guest has written or accessed.
+ * The truth is in the leaves of the nested page tables as long as they are
+ * there, and in a bitmap from then on: whoever takes bits out of a leaf that may
+ * be tracked calls one of these, with mmu_lock held.
+ */
+enum vmm_dirty_by {
+	DIRTY_BY_WP,		/* write protection; accessed: by unmapping */
+	DIRTY_BY_BITS,		/* A and D bits */
+	DIRTY_BY_LOG,		/* and a log that says where to look for D bits */
+};
+extern enum vmm_dirty_by vmm_dirty_by;	/* set once, at module load */
+int vmm_dirty_setup(void);
+void vmm_dirty_destroy(struct vmm_vm *vm);	/* nobody else is left */
+/* VMM_TRACK, VMM_HARVEST: vmm(4) has the errors. Harvest: pages found */
+int vmm_dirty_track(struct vmm_vm *vm, const struct vmm_track *t);
+int vmm_dirty_harvest(struct vmm_vm *vm, const struct vmm_harvest *h);
+/* is a page of this range tracked for writes: 4 KiB leaves only */
+bool vmm_dirty_tracked(struct vmm_vm *vm, u64 gpa, u64 size);
+/* what such a leaf begins with, of the rights to write and the dirty bit */
+u64 vmm_dirty_rights(bool writable, bool write);
+void vmm_dirty_leaf_gone(struct vmm_vm *vm, u64 gpa, u64 size, u64 leaf);
+void vmm_dirty_made_old(struct vmm_vm *vm, u64 gpa, u64 size);
+/* the module has written there itself; no lock needed, also not for the next */
+void vmm_dirty_written(struct vmm_vm *vm, u64 gpa, u32 len);
+void vmm_dirty_logged(struct vmm_vm *vm, const u64 *gpa, u32 n);
 
 /*
  * lapic.c. IRR may be set from any context; all else by the vCPU thread (or

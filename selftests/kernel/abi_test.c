@@ -21,6 +21,8 @@ _Static_assert(sizeof(struct vmm_info) == 72, "vmm_info");
 _Static_assert(sizeof(struct vmm_cpuid) == 16, "vmm_cpuid");
 _Static_assert(sizeof(struct vmm_cpuid_entry) == 32, "vmm_cpuid_entry");
 _Static_assert(sizeof(struct vmm_map) == 32, "vmm_map");
+_Static_assert(sizeof(struct vmm_track) == 24, "vmm_track");
+_Static_assert(sizeof(struct vmm_harvest) == 32, "vmm_harvest");
 _Static_assert(sizeof(struct vmm_msi) == 16, "vmm_msi");
 _Static_assert(sizeof(struct vmm_doorbell) == 32, "vmm_doorbell");
 _Static_assert(sizeof(struct vmm_irqfd) == 16, "vmm_irqfd");
@@ -63,7 +65,7 @@ FIXTURE_TEARDOWN(abi)
 static const unsigned long requests[] = {
 	VMM_GET_INFO, VMM_GET_CPUID, VMM_CREATE_VM,
 	VMM_CREATE_VCPU, VMM_MAP, VMM_UNMAP, VMM_PROTECT, VMM_SEND_MSI,
-	VMM_GET_CLOCK, VMM_SET_CLOCK,
+	VMM_GET_CLOCK, VMM_SET_CLOCK, VMM_TRACK, VMM_HARVEST,
 	VMM_BIND_DOORBELL, VMM_UNBIND_DOORBELL, VMM_BIND_IRQ, VMM_UNBIND_IRQ,
 	VMM_SET_ROUTES, VMM_COALESCE,
 	VMM_RUN, VMM_KICK, VMM_GET_STATE, VMM_SET_STATE, VMM_SET_CPUID, VMM_INJECT,

@@ -47,6 +47,7 @@ enum vmm_vendor {
 #define VMM_FEAT_RDTSCP		(1ULL << 15)
 #define VMM_FEAT_INVPCID	(1ULL << 16)
 #define VMM_FEAT_TASKS		(1ULL << 17)	/* task switches without exits */
+#define VMM_FEAT_PML		(1ULL << 18)	/* logs the pages that are written */
 
 struct vmm_info {
 	__u32 abi_version;	/* VMM_ABI_VERSION */
@@ -89,6 +90,30 @@ struct vmm_map {
 	__u64 size;
 	__u64 hva;		/* VMM_MAP only; 0 for unmap and protect */
 	__u32 flags;		/* VMM_MAP_*; 0 for unmap */
+	__u32 pad;
+};
+
+/* what is tracked; VMM_TRACK: any of them, VMM_HARVEST: one */
+#define VMM_TRACK_DIRTY		(1U << 0)	/* pages that the guest has written */
+#define VMM_TRACK_ACCESSED	(1U << 1)	/* read, written or executed */
+/* VMM_HARVEST: and forget them */
+#define VMM_HARVEST_CLEAR	(1U << 2)
+
+#define VMM_MAX_TRACKS		64		/* ranges per VM */
+#define VMM_MAX_TRACKED		(1ULL << 42)	/* bytes in one */
+
+struct vmm_track {
+	__u64 gpa;		/* page-aligned, in bytes */
+	__u64 size;
+	__u32 flags;		/* VMM_TRACK_*; 0: stop */
+	__u32 pad;
+};
+
+struct vmm_harvest {
+	__u64 gpa;		/* a multiple of 64 pages into a tracked range */
+	__u64 size;		/* bytes, page-aligned, all of it in that range */
+	__u64 bitmap;		/* __u64 *: bit n % 64 of word n / 64 is the nth page's */
+	__u32 flags;		/* VMM_TRACK_DIRTY or _ACCESSED, VMM_HARVEST_CLEAR */
 	__u32 pad;
 };
 
@@ -464,6 +489,8 @@ struct vmm_stats {
 #define VMM_GET_CLOCK	_IOR(VMM_IOC_TYPE, 0x15, struct vmm_clock)
 #define VMM_SET_CLOCK	_IOW(VMM_IOC_TYPE, 0x16, struct vmm_clock)
 #define VMM_GET_STATS	_IOWR(VMM_IOC_TYPE, 0x1f, struct vmm_stats)
+#define VMM_TRACK	_IOW(VMM_IOC_TYPE, 0x17, struct vmm_track)
+#define VMM_HARVEST	_IOW(VMM_IOC_TYPE, 0x18, struct vmm_harvest)
 
 #define VMM_BIND_DOORBELL	_IOW(VMM_IOC_TYPE, 0x19, struct vmm_doorbell)
 #define VMM_UNBIND_DOORBELL	_IOW(VMM_IOC_TYPE, 0x1a, struct vmm_doorbell)
