@@ -168,22 +168,24 @@ image:
 run: kmod vmmd image
 	scripts/run
 
-# The virtualization of the emulated host's CPU: svm or vmx.
+# The virtualization of the emulated host's CPU: svm, vmx or vmx-pml.
 CPU ?= svm
 # Those of the guest in check-boot.
 CPUS ?= 1
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
 # the other what enters and leaves guests; two CPUs what needs two; one lane is
-# without what the CPU does for interrupts; and a guest boots, but does not work.
+# without what the CPU does for interrupts, one on a CPU that has more; and a guest
+# boots, but does not work.
 lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
-	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory guests"' \
+	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory dirty guests"' \
 	$(KERNELS:%='check-power KERNEL=%') \
 	'check-refused CPU=none' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host"' \
 	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
+	'check-kernel CPU=vmx-pml TESTS="dirty dirty_race guests"' \
 	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
 
 # With DEBUG=1 the module itself sees the flush or the tag that no emulator misses.
@@ -220,15 +222,20 @@ ifneq ($(in_lab),)
 series := $(shell uname -r | cut -d. -f1,2)
 module = $(kmod_dir)-$(series)/vmm.ko
 
-# "insmod" is insmod_test, "hotplug" what of it is about CPUs that come and go. A lab
-# that suspends has power_test, see check-power.
-TESTS ?= insmod $(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test,$(selftest_tests)))
+# "insmod" is insmod_test, "hotplug" what of it is about CPUs that come and go,
+# "dirty_modes" dirty_test and dirty_race_test again. A lab that suspends has
+# power_test, see check-power.
+TESTS ?= insmod dirty_modes \
+	$(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test,$(selftest_tests)))
 
 check-kernel:
 	@scripts/run-selftests --module "$(module) $(PARAMS)" --log $$OUT/tap.log \
 		$(if $(filter insmod,$(TESTS)),"selftests/kernel/insmod_test.py $(module)") \
 		$(if $(filter hotplug,$(TESTS)),"selftests/kernel/insmod_test.py $(module) cpus") \
-		$(patsubst %,$(B)/selftests/%_test,$(filter-out insmod hotplug,$(TESTS)))
+		$(if $(filter dirty_modes,$(TESTS)),"selftests/kernel/dirty_modes $(module) \
+			$(B)/selftests/dirty_test $(B)/selftests/dirty_race_test") \
+		$(patsubst %,$(B)/selftests/%_test,$(filter-out insmod hotplug dirty_modes,\
+			$(TESTS)))
 
 check-e2e:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) \
@@ -253,6 +260,7 @@ else
 # Two CPUs, but where that makes the emulator too slow.
 smp_svm := 2
 smp_vmx := 1
+smp_vmx-pml := 1
 SMP ?= $(smp_$(CPU))
 lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 

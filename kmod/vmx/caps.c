@@ -32,7 +32,7 @@
 #define PROC2_LIKED	(SECONDARY_EXEC_ENABLE_VPID | SECONDARY_EXEC_WBINVD_EXITING | \
 			 SECONDARY_EXEC_ENABLE_RDTSCP | SECONDARY_EXEC_ENABLE_INVPCID | \
 			 SECONDARY_EXEC_PAUSE_LOOP_EXITING | SECONDARY_EXEC_ENCLS_EXITING | \
-			 VMX_APIC_CONTROLS | \
+			 VMX_APIC_CONTROLS | SECONDARY_EXEC_ENABLE_PML | \
 			 VMCS_CONTROL_BIT(XSAVES))	/* its name changes */
 #define EXIT_NEEDED	(VM_EXIT_SAVE_DEBUG_CONTROLS | VM_EXIT_HOST_ADDR_SPACE_SIZE | \
 			 VM_EXIT_SAVE_IA32_EFER | VM_EXIT_LOAD_IA32_EFER)
@@ -94,6 +94,8 @@ int vmx_caps_read(struct vmx_caps *c)
 	    !(c->ept_vpid >> 32 & VMX_VPID_EXTENT_SINGLE_CONTEXT_BIT))
 		c->proc2 &= ~SECONDARY_EXEC_ENABLE_VPID;
 	c->virt_intr = vmx_apic_caps(&c->proc2);
+	if (!(c->ept_vpid & VMX_EPT_AD_BIT))
+		c->proc2 &= ~SECONDARY_EXEC_ENABLE_PML;
 	rdmsrl(MSR_IA32_VMX_CR4_FIXED0, c->cr4_fixed0);
 	rdmsrl(MSR_IA32_VMX_MISC, misc);
 	c->timer_shift = vmx_misc_preemption_timer_rate(misc);
@@ -109,6 +111,7 @@ u64 vmx_features(void)
 	       (vmx_caps.pin & PIN_BASED_VMX_PREEMPTION_TIMER ? VMM_FEAT_EXIT_TIMER : 0) |
 	       (vmx_caps.virt_intr ? VMM_FEAT_VIRT_INTR : 0) |
 	       (proc2 & VMCS_CONTROL_BIT(XSAVES) ? VMM_FEAT_XSAVES : 0) |
+	       (proc2 & SECONDARY_EXEC_ENABLE_PML ? VMM_FEAT_PML : 0) |
 	       (proc2 & SECONDARY_EXEC_PAUSE_LOOP_EXITING ? VMM_FEAT_PAUSE_LOOP : 0) |
 	       (proc2 & SECONDARY_EXEC_ENABLE_RDTSCP ? VMM_FEAT_RDTSCP : 0) |
 	       (proc2 & SECONDARY_EXEC_ENABLE_INVPCID ? VMM_FEAT_INVPCID : 0) |

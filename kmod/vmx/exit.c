@@ -225,6 +225,7 @@ void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 	case EXIT_REASON_INTERRUPT_WINDOW:
 	case EXIT_REASON_NMI_WINDOW:
 	case EXIT_REASON_TPR_BELOW_THRESHOLD:
+	case EXIT_REASON_PML_FULL:
 		f->kind = FACT_NONE;
 		return;
 	case EXIT_REASON_TRIPLE_FAULT:

@@ -181,6 +181,8 @@ static void before_entry(struct vmm_vcpu *vcpu)
 		proc2 &= ~SECONDARY_EXEC_ENABLE_RDTSCP;
 	if (!vmx->vpid)
 		proc2 &= ~SECONDARY_EXEC_ENABLE_VPID;
+	if (!READ_ONCE(vcpu->vm->log_dirty))
+		proc2 &= ~SECONDARY_EXEC_ENABLE_PML;
 	WRITE_IF_CHANGED(vmx->proc, CPU_BASED_VM_EXEC_CONTROL, proc);
 	WRITE_IF_CHANGED(vmx->proc2, SECONDARY_VM_EXEC_CONTROL, proc2);
 	if (vmx_caps.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
@@ -228,7 +230,8 @@ static bool iret_cut_short(const struct vmx_vcpu *vmx, u32 vectoring)
 {
 	if (vectoring & INTR_INFO_VALID_MASK)
 		return false;
-	if (vmx->exit_reason == EXIT_REASON_EPT_VIOLATION)
+	if (vmx->exit_reason == EXIT_REASON_EPT_VIOLATION ||
+	    vmx->exit_reason == EXIT_REASON_PML_FULL)
 		return vmx->exit_qualification & INTR_INFO_UNBLOCK_NMI;
 	if (vmx->exit_reason == EXIT_REASON_EXCEPTION_NMI) {
 		u32 info = vmcs_read(VM_EXIT_INTR_INFO);
@@ -307,6 +310,8 @@ void vmx_vcpu_enter(struct vmm_vcpu *vcpu)
 	failed = vmx_enter(vcpu->gpr, vmx->launched);
 	vmx->exit_reason = failed ? EXIT_FAILED : vmcs_read(VM_EXIT_REASON);
 	vmx->exit_qualification = vmcs_read(EXIT_QUALIFICATION);
+	if (vmx->proc2 & SECONDARY_EXEC_ENABLE_PML)
+		vmx_pml_drain(vcpu);
 	if (vmx->exit_reason & EXIT_FAILED)
 		refused(vcpu, &before);
 	else

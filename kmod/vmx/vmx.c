@@ -159,6 +159,7 @@ static void write_controls(const struct vmx_vcpu *vmx)
 		vmcs_write(XSS_EXIT_BITMAP, 0);
 	if (vmx->proc2 & SECONDARY_EXEC_ENCLS_EXITING)
 		vmcs_write(ENCLS_EXITING_BITMAP, ~0ULL);
+	vmx_pml_write_fields(vmx);
 	vmcs_write(CR0_GUEST_HOST_MASK, VMX_CR0_HELD);
 }
 
@@ -185,6 +186,7 @@ static void vmx_vcpu_destroy(struct vmm_vcpu *vcpu)
 
 	if (vmx->vpid)
 		ida_free(&vpids, 0xffff - vmx->vpid);
+	vmx_pml_destroy(vmx);
 	free_page((unsigned long)vmx->apic_page);
 	free_page((unsigned long)vmx->vmcs);
 	kfree(vmx);
@@ -201,7 +203,7 @@ static int vmx_vcpu_create(struct vmm_vcpu *vcpu)
 	vcpu->arch = vmx;
 	vmx->vmcs = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	vmx->apic_page = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
-	if (!vmx->vmcs || !vmx->apic_page)
+	if (!vmx->vmcs || !vmx->apic_page || vmx_pml_create(vmx))
 		goto fail;
 	*(u32 *)vmx->vmcs = vmx_caps.revision;
 	vmx->vmcs_pa = __pa(vmx->vmcs);

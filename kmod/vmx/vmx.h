@@ -8,7 +8,7 @@
  *   run.c    entry and exit             exit.c   what an exit means
  *   state.c  registers in the VMCS      enter.S  the world switch
  *   why.c    why an entry was refused: the guest's state   why_control.c  ours
- *   apic.c   interrupts by the CPU
+ *   apic.c   interrupts by the CPU      pml.c    log of the pages written
  */
 #ifndef VMM_VMX_H
 #define VMM_VMX_H
@@ -53,6 +53,7 @@ struct vmx_vcpu {
 	void *vmcs;			/* the region; its contents are the CPU's */
 	u64 vmcs_pa;
 	u8 *apic_page;			/* virtual-APIC page */
+	u64 *pml;			/* log, or NULL: the CPU has none */
 	bool open;			/* VMX is on and this VMCS current, irqs off */
 	bool launched;			/* since the last VMCLEAR */
 	bool flush;			/* guest TLB, before the next entry */
@@ -190,6 +191,12 @@ void vmx_step(struct vmm_vcpu *vcpu);
 /* exit.c */
 void vmx_fact_of_exit(struct vmm_vcpu *vcpu);
 void vmx_fact_raw(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind);
+
+/* pml.c */
+int vmx_pml_create(struct vmx_vcpu *vmx);	/* 0 or -ENOMEM */
+void vmx_pml_destroy(struct vmx_vcpu *vmx);
+void vmx_pml_write_fields(const struct vmx_vcpu *vmx);
+void vmx_pml_drain(struct vmm_vcpu *vcpu);
 
 /* why.c */
 void vmx_why(struct vmm_vcpu *vcpu, char *text, u32 size);

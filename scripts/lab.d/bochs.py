@@ -17,7 +17,8 @@ from common import (BUILD, CPIO_END, HERE, TOP, Failure, cpio_entry, initramfs,
                     initramfs_sources, is_newer, module_paths, prepare_vmlinux, release_of,
                     write_whole)
 
-MODELS = {"vmx": "corei7_haswell_4770", "vmx-off": "corei7_haswell_4770", "svm-bochs": "zambezi"}
+MODELS = {"vmx": "corei7_haswell_4770", "vmx-pml": "corei7_skylake_x",
+          "vmx-off": "corei7_haswell_4770", "svm-bochs": "zambezi"}
 
 # In the initramfs; the second line only for --disk.
 MODULES = ("nd_e820", "nd_pmem", "squashfs", "overlay")
@@ -291,6 +292,9 @@ def prepare_memory(args, kernel, job):
               # With several CPUs Bochs is slow at MWAIT.
               "idle=halt",
               "initcall_blacklist=load_system_certificate_list,trace_eval_init"]
+    if (args.model or MODELS[args.cpu]) == "corei7_skylake_x":
+        # Its CPUID gives a frequency 70 times that of its ticks.
+        append += ["tsc_early_khz=%d" % (IPS // 1000)]
     if args.debug:
         append += ["slub_debug=FZPU", "page_poison=1"]
     if args.cpu == "svm-bochs":
