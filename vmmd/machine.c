@@ -371,6 +371,7 @@ static int make_memory(struct machine *m)
 	}
 	m->ram_low = low;
 	m->ram_high = high;
+	mem_use_hugepages(m->env.mem, m->cfg->hugepages);
 	err = mem_add_ram(m->env.mem, 0, LOW_RAM, "ram-base");
 	if (!err)
 		err = mem_add_ram(m->env.mem, SHADOW_RAM, low - SHADOW_RAM,
@@ -592,6 +593,10 @@ static int make_all(struct machine *m, char *err, size_t errlen)
 {
 	int ret = make_memory(m);
 
+	if (ret && m->cfg->hugepages) {
+		mem_hugepage_advice(m->cfg->hugepages, m->cfg->memory, err, errlen);
+		return ret;
+	}
 	if (ret) {
 		snprintf(err, errlen,
 			 "cannot set up %llu MiB of guest memory: %s",

@@ -32,6 +32,7 @@ struct vm_config {
 	uint64_t memory;		/* bytes */
 	bool has_balloon;
 	uint64_t balloon;		/* bytes that the guest is to give back */
+	uint64_t hugepages;		/* 0, 2 MiB or 1 GiB: size of hugetlbfs's */
 	enum net_kind net;
 	const char *tap;
 	unsigned int net_queues;	/* pairs; 0: as many as fit the CPUs */

@@ -1,12 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * Guest physical memory. Each region is one memfd, mapped shared: the pages
- * are ordinary page cache that Linux may swap, and another process (vhost-user)
- * can be handed the file. The table is built before the first vCPU runs and
- * is constant from then on, so the accessors take no lock.
+ * Guest physical memory. Each region is private anonymous memory: that is where
+ * Linux has transparent huge pages for the asking (for a memfd an administrator
+ * must first say so in shmem_enabled), merges pages (KSM) and moves them between
+ * nodes; and no other process is to be handed it. With --hugepages it is a memfd
+ * in hugetlbfs. An address has the same offset in a large page as its gpa, or
+ * there could be no large nested page.
+ *
+ * The table is built before the first vCPU runs and is constant from then on, so
+ * the accessors take no lock.
  */
 #define _GNU_SOURCE 1		/* memfd_create */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +25,25 @@
 
 #define MEM_PAGE	4096ULL
 #define MEM_4G		(1ULL << 32)
+#define MEM_LARGE	(2ULL << 20)
+
+#ifndef MFD_HUGE_SHIFT
+#define MFD_HUGE_SHIFT	26
+#endif
 
 struct mem_region {
 	uint64_t gpa;
 	uint64_t size;
 	uint8_t *hva;
-	int fd;
+	uint8_t *map;		/* what is mapped: all of the large pages */
+	size_t map_size;
+	int fd;			/* or -1 */
 	bool rom;
 };
 
 struct mem {
 	struct api_vm *vm;
+	uint64_t huge;			/* size of hugetlbfs's pages, or 0 */
 	struct mem_region *region;	/* sorted by gpa, no overlaps */
 	size_t count;
 };
@@ -43,10 +57,15 @@ struct mem *mem_new(struct api_vm *vm)
 	return mem;
 }
 
+void mem_use_hugepages(struct mem *mem, uint64_t size)
+{
+	mem->huge = size;
+}
+
 static void region_drop(struct mem_region *r)
 {
-	if (r->hva)
-		munmap(r->hva, r->size);
+	if (r->map)
+		munmap(r->map, r->map_size);
 	if (r->fd >= 0)
 		close(r->fd);
 }
@@ -78,36 +97,90 @@ static size_t mem_index(const struct mem *mem, uint64_t gpa)
 	return i;
 }
 
-/* a page-aligned region of its own, not in the table yet */
-static int region_new(struct mem_region *r, uint64_t gpa, uint64_t size,
-		      bool rom, const char *name)
+/*
+ * `size` bytes whose address is a multiple of `align`, as mmap maps them; NULL and
+ * errno. Found by reserving more than that.
+ */
+static uint8_t *map_aligned(size_t size, uint64_t align, int flags, int fd)
 {
+	uint8_t *all = mmap(NULL, size + align, PROT_NONE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	size_t before;
+
+	if (all == MAP_FAILED)
+		return NULL;
+	before = -(uintptr_t)all & (align - 1);
+	if (mmap(all + before, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) ==
+	    MAP_FAILED) {
+		int err = errno;
+
+		munmap(all, size + align);
+		errno = err;
+		return NULL;
+	}
+	if (before)
+		munmap(all, before);
+	if (before < align)
+		munmap(all + before + size, align - before);
+	return all + before;
+}
+
+/* a file of hugetlbfs's that has `size` bytes; -1 and errno */
+static int hugetlb_file(const char *name, uint64_t size, uint64_t page)
+{
+	unsigned int flags = MFD_CLOEXEC | MFD_HUGETLB |
+			     (unsigned int)__builtin_ctzll(page) << MFD_HUGE_SHIFT;
 	char file[64];
+	int fd;
+
+	snprintf(file, sizeof(file), "vmm-%s", name);
+	fd = memfd_create(file, flags);
+	if (fd >= 0 && ftruncate(fd, size) < 0) {
+		int err = errno;
+
+		close(fd);
+		errno = err;
+		return -1;
+	}
+	return fd;
+}
+
+/* a page-aligned region of its own, not in the table yet */
+static int region_new(const struct mem *mem, struct mem_region *r, uint64_t gpa,
+		      uint64_t size, bool rom, const char *name)
+{
+	bool huge = mem->huge && !rom && gpa % mem->huge + size >= mem->huge;
+	uint64_t page = huge ? mem->huge : MEM_LARGE, offset = gpa % page;
 	int ret;
 
-	*r = (struct mem_region){ .gpa = gpa, .size = size, .rom = rom };
-	snprintf(file, sizeof(file), "vmm-%s", name);
-	r->fd = memfd_create(file, MFD_CLOEXEC);
-	if (r->fd < 0)
-		return -errno;
-	/* sparse: pages come when they are touched */
-	if (ftruncate(r->fd, size) < 0)
-		goto fail;
-	r->hva = mmap(NULL, size, PROT_READ | PROT_WRITE,
-		      MAP_SHARED | MAP_NORESERVE, r->fd, 0);
-	if (r->hva == MAP_FAILED) {
-		r->hva = NULL;
-		goto fail;
+	*r = (struct mem_region){ .gpa = gpa, .size = size, .rom = rom, .fd = -1 };
+	if (offset + size < size || offset + size > PTRDIFF_MAX)
+		return -ENOMEM;
+	r->map_size = offset + size;
+	if (huge) {
+		/* reserved as a whole when it is mapped: no guest fails later */
+		r->map_size = (r->map_size + page - 1) & ~(page - 1);
+		r->fd = hugetlb_file(name, r->map_size, page);
+		if (r->fd < 0)
+			return -errno;
+		r->map = map_aligned(r->map_size, page, MAP_SHARED, r->fd);
+	} else {
+		/* pages come when they are touched */
+		r->map = map_aligned(r->map_size, page,
+				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	}
+	if (!r->map) {
+		ret = -errno;
+		region_drop(r);
+		return ret;
+	}
+	r->hva = r->map + offset;
 	/* a wish, not a need: 2 MiB pages make 2 MiB nested mappings */
-	madvise(r->hva, size, MADV_HUGEPAGE);
+	if (!huge)
+		madvise(r->map, r->map_size, MADV_HUGEPAGE);
 	/* guest memory in a core file helps nobody and may hold secrets */
-	madvise(r->hva, size, MADV_DONTDUMP);
+	madvise(r->map, r->map_size, MADV_DONTDUMP);
 	return 0;
-fail:
-	ret = -errno;
-	region_drop(r);
-	return ret;
 }
 
 /* put a region into the table and tell the module; takes it over on success */
@@ -152,7 +225,7 @@ int mem_add_ram(struct mem *mem, uint64_t gpa, uint64_t size, const char *name)
 
 	ret = mem_check(mem, gpa, size);
 	if (!ret)
-		ret = region_new(&r, gpa, size, false, name);
+		ret = region_new(mem, &r, gpa, size, false, name);
 	if (ret)
 		return ret;
 	ret = mem_insert(mem, &r);
@@ -169,7 +242,7 @@ int mem_add_rom(struct mem *mem, uint64_t gpa, const void *data, size_t size,
 
 	ret = mem_check(mem, gpa, size);
 	if (!ret)
-		ret = region_new(&r, gpa, size, true, name);
+		ret = region_new(mem, &r, gpa, size, true, name);
 	if (ret)
 		return ret;
 	memcpy(r.hva, data, size);
@@ -277,9 +350,9 @@ void mem_discard(void *hva, uint64_t len)
 	uintptr_t start = ((uintptr_t)hva + MEM_PAGE - 1) & ~(MEM_PAGE - 1);
 	uintptr_t end = ((uintptr_t)hva + len) & ~(MEM_PAGE - 1);
 
-	/* a hole in the memfd, as others may map it; what fails stays */
+	/* nobody else has this memory: its next touch finds zeros */
 	if (start < end)
-		madvise((void *)start, end - start, MADV_REMOVE);
+		madvise((void *)start, end - start, MADV_DONTNEED);
 }
 
 uint64_t mem_low_size(struct mem *mem)
@@ -305,4 +378,35 @@ uint64_t mem_high_size(struct mem *mem)
 		if (!mem->region[i].rom && mem->region[i].gpa >= MEM_4G)
 			size += mem->region[i].size;
 	return size;
+}
+
+/* a number from a file of the kernel's; false if there is no such file */
+static bool read_number(const char *path, uint64_t *value)
+{
+	FILE *f = fopen(path, "re");
+	bool found = f && fscanf(f, "%" SCNu64, value) == 1;
+
+	if (f)
+		fclose(f);
+	return found;
+}
+
+void mem_hugepage_advice(uint64_t page, uint64_t memory, char *text, size_t len)
+{
+	const char *unit = page >> 30 ? "1G" : "2M";
+	char dir[64], path[96];
+	uint64_t free, wanted = (memory + page - 1) / page;
+
+	snprintf(dir, sizeof(dir), "/sys/kernel/mm/hugepages/hugepages-%" PRIu64 "kB",
+		 page >> 10);
+	snprintf(path, sizeof(path), "%s/free_hugepages", dir);
+	if (!read_number(path, &free)) {
+		snprintf(text, len, "--hugepages=%s wants pages that this host has not: leave it out or choose another size",
+			 unit);
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/nr_hugepages", dir);
+	snprintf(text, len, "--hugepages=%s wants %" PRIu64 " free huge pages, found %" PRIu64 ": write a larger number to %s",
+		 unit, wanted, free,
+		 page == MEM_LARGE ? "/proc/sys/vm/nr_hugepages" : path);
 }

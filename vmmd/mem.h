@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * Guest physical memory: regions of RAM and ROM backed by a memfd or a file,
- * mapped here and told to the module through api.h. Guest addresses are
+ * Guest physical memory: regions of RAM and ROM, mapped here and told to the module through api.h. Guest addresses are
  * hostile: every access goes through a bounds check.
  */
 #ifndef VMMD_MEM_H
@@ -16,6 +15,13 @@ struct mem;
 
 struct mem *mem_new(struct api_vm *vm);	/* vm NULL: no module (unit tests) */
 void mem_free(struct mem *mem);
+/*
+ * RAM that is added from now on lies in hugetlbfs's pages of this size in bytes,
+ * which are the VM's alone from then on; but not what is less than such a page.
+ */
+void mem_use_hugepages(struct mem *mem, uint64_t size);
+/* a line: why `memory` bytes of them could not be had, and what to do */
+void mem_hugepage_advice(uint64_t page, uint64_t memory, char *text, size_t len);
 
 /*
  * Add zeroed RAM (or ROM: guest writes are dropped) at gpa. 0, or -errno with

@@ -45,6 +45,8 @@ const char options_run_help[] =
 "  --balloon SIZE        ask the guest to give back SIZE of its memory while it can\n"
 "                        spare it, and what it finds free; 0: only the latter\n"
 "                        (default: it keeps what it once touched)\n"
+"  --hugepages[=2M|1G]   guest memory in the host's reserved huge pages (default\n"
+"                        2M), of which --memory is a multiple\n"
 "  --read-only           the guest cannot write to DISK\n"
 "  --direct              bypass the host's page cache (O_DIRECT)\n"
 "  --disk-queues N       request queues of DISK, 1 to 16 (default: one for each\n"
@@ -216,6 +218,17 @@ static int parse_no_pv(struct parse *p, const char *s)
 		if (!s[len])
 			return 0;
 	}
+}
+
+static int parse_hugepages(struct parse *p, const char *s)
+{
+	if (!s || !strcmp(s, "2M"))
+		p->opt->config.hugepages = 2ULL << 20;
+	else if (!strcmp(s, "1G"))
+		p->opt->config.hugepages = 1ULL << 30;
+	else
+		return bad(p, "--hugepages wants =2M, =1G or nothing, found '%s'", s);
+	return 0;
 }
 
 static int parse_net(struct parse *p, const char *s)
@@ -407,7 +420,7 @@ static const struct {
 #define NVALUED	(sizeof(valued) / sizeof(valued[0]))
 #define VALUED	256		/* above every character */
 
-enum { FLAG_HELP = VALUED + NVALUED, FLAG_READ_ONLY, FLAG_DIRECT };
+enum { FLAG_HELP = VALUED + NVALUED, FLAG_READ_ONLY, FLAG_DIRECT, FLAG_HUGEPAGES };
 
 static void long_options(struct option *lo)
 {
@@ -415,6 +428,7 @@ static void long_options(struct option *lo)
 		{ "help",	no_argument, NULL, FLAG_HELP },
 		{ "read-only",	no_argument, NULL, FLAG_READ_ONLY },
 		{ "direct",	no_argument, NULL, FLAG_DIRECT },
+		{ "hugepages",	optional_argument, NULL, FLAG_HUGEPAGES },
 		{ 0 },
 	};
 	size_t i;
@@ -445,6 +459,12 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 			   (unsigned long long)c->memory);
 	if (!ndisks && c->disk_queues)
 		return bad(p, "--disk-queues wants a DISK, found none: leave it out");
+	if (c->hugepages && c->has_balloon)
+		return bad(p, "--balloon wants memory that can be given back, found --hugepages: leave one of the two out");
+	if (c->hugepages && c->memory % c->hugepages)
+		return bad(p, "--hugepages=%s wants --memory to be a multiple of that, found %llu MiB: round it",
+			   c->hugepages >> 30 ? "1G" : "2M",
+			   (unsigned long long)c->memory >> 20);
 	if (c->nforward && c->net != NET_USER)
 		return bad(p, "--forward wants --net user, found another --net: leave one of the two out");
 	if (c->net_queues > 1 && c->net != NET_TAP)
@@ -471,7 +491,7 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 
 static int parse_run(struct parse *p, int argc, char **argv, bool *help)
 {
-	struct option lo[NVALUED + 4];
+	struct option lo[NVALUED + 5];
 	int c, ret;
 
 	long_options(lo);
@@ -488,6 +508,11 @@ static int parse_run(struct parse *p, int argc, char **argv, bool *help)
 			break;
 		case FLAG_DIRECT:
 			p->opt->config.disk_direct = true;
+			break;
+		case FLAG_HUGEPAGES:
+			ret = parse_hugepages(p, optarg);
+			if (ret)
+				return ret;
 			break;
 		case ':':
 			return bad(p, "%s wants a value, found none", argv[optind - 1]);

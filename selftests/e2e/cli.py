@@ -274,6 +274,36 @@ def memory_map(b):
     want(0 <= lost < 2 << 20, "%d bytes of RAM are not in the map: %r" % (lost, ram))
 
 
+def hugepages(b):
+    """Refused while there are none, with the remedy; then all of memory is in them."""
+    number = "/proc/sys/vm/nr_hugepages"
+
+    def free():
+        with open("/proc/meminfo", encoding="ascii") as f:
+            fields = dict(line.split(":") for line in f)
+        return int(fields["HugePages_Free"]) - int(fields["HugePages_Rsvd"])
+
+    def ask(n):
+        with open(number, "w", encoding="ascii") as f:
+            f.write(str(n))
+
+    options = ["--memory", "64M", "--firmware", b.spin, "--hugepages"]
+    b.refused(1, ["--hugepages=2M", "32 free", "found 0", number], *options)
+    b.refused(1, ["--hugepages=1G"], "--memory", "2G", "--hugepages=1G")
+    ask(40)
+    try:
+        want(free() == 40, "%d huge pages of 40" % free())
+        vm = b.running(*options)
+        left = free()
+        vm.kill()
+        vm.communicate()
+        want(left == 8, "%d of 40 huge pages are left beside a machine of 64M" % left)
+        boots(b, "--memory", "64M", "--hugepages=2M")
+        want(free() == 40, "only %d huge pages came back" % free())
+    finally:
+        ask(0)
+
+
 TESTS = [
     ("a disk that cannot be used is refused by name", bad_disks),
     ("a bad option is refused by name", bad_options),
@@ -286,6 +316,7 @@ TESTS = [
     ("a disk boots where io_uring is forbidden", boots_without_io_uring),
     ("machines of 4 and of 64 CPUs boot", many_cpus),
     ("more than 3 GiB of memory go around the hole for PCI", memory_map),
+    ("memory in huge pages, if there are enough", hugepages),
     ("a user of the guest gets #UD for what vmmd cannot do", user_gets_ud),
     ("an UEFI starts its shell", uefi_shell),
     ("a triple fault ends with a report and status 3", crash_exits),

@@ -118,12 +118,42 @@ static void test_sizes(void **state)
 	assert_int_equal(mem_high_size(m), 2 * PAGE);
 }
 
+/* large pages need the same offset in them on both sides */
+static void test_alignment(void **state)
+{
+	const uint64_t large = 2 << 20, gpa = (1ULL << 32) + 5 * PAGE;
+	struct mem *m = *state;
+	const uint8_t *p;
+
+	assert_int_equal(mem_add_ram(m, gpa, 4 * large, "x"), 0);
+	p = mem_ptr(m, gpa, 4 * large);
+	assert_non_null(p);
+	assert_int_equal((uintptr_t)p % large, gpa % large);
+	assert_int_equal(p[0] | p[4 * large - 1], 0);
+}
+
+/* as many as no machine has: an error, and what to do about it */
+static void test_no_hugepages(void **state)
+{
+	struct mem *m = *state;
+	char text[256];
+
+	mem_use_hugepages(m, 2 << 20);
+	assert_true(mem_add_ram(m, 1ULL << 32, 1ULL << 45, "x") < 0);
+	assert_null(mem_ptr(m, 1ULL << 32, 1));
+	mem_hugepage_advice(2 << 20, 1ULL << 45, text, sizeof(text));
+	assert_non_null(strstr(text, "--hugepages=2M wants"));
+	/* less than a page is none of them */
+	assert_int_equal(mem_add_ram(m, 1ULL << 32, PAGE, "x"), 0);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_add), T(test_pointers), T(test_copies), T(test_sizes),
+		T(test_alignment), T(test_no_hugepages),
 	};
 
 	return cmocka_run_group_tests_name("mem", tests, NULL, NULL);

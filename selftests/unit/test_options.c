@@ -112,6 +112,18 @@ static void test_everything(void **state)
 	assert_int_equal(opt.no_pv, 1 << 13);
 }
 
+static void test_hugepages(void **state)
+{
+	assert_int_equal(parse("vmmd run d"), OPTIONS_RUN);
+	assert_true(opt.config.hugepages == 0);
+	assert_int_equal(parse("vmmd run --hugepages d"), OPTIONS_RUN);
+	assert_true(opt.config.hugepages == 2ULL << 20);
+	assert_int_equal(parse("vmmd run d --hugepages=2M --memory 18M"), OPTIONS_RUN);
+	assert_true(opt.config.hugepages == 2ULL << 20);
+	assert_int_equal(parse("vmmd run d --hugepages=1G --memory 2G"), OPTIONS_RUN);
+	assert_true(opt.config.hugepages == 1ULL << 30);
+}
+
 static void test_memory(void **state)
 {
 	static const struct {
@@ -162,6 +174,12 @@ static void test_refusals(void **state)
 		{ "vmmd run d --bogus=1", { "--bogus=1", "--help" } },
 		{ "vmmd run d -x", { "-x", "--help" } },
 		{ "vmmd run d --direct=yes", { "--direct" } },
+		{ "vmmd run d --hugepages --balloon 0", { "--balloon", "--hugepages" } },
+		{ "vmmd run d --hugepages=4M", { "2M", "'4M'" } },
+		{ "vmmd run d --hugepages=", { "2M", "''" } },
+		{ "vmmd run d --hugepages --memory 513K", { "16M" } },
+		{ "vmmd run d --hugepages=2M --memory 17M", { "2M", "17 MiB" } },
+		{ "vmmd run d --hugepages=1G --memory 1536M", { "1G", "1536 MiB" } },
 		{ "vmmd run d --cpus", { "--cpus", "value" } },
 		{ "vmmd run d --cpus 0", { "from 1 to 64", "'0'" } },
 		{ "vmmd run d --cpus 65", { "'65'" } },
@@ -290,7 +308,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_defaults), cmocka_unit_test(test_everything),
-		cmocka_unit_test(test_memory), cmocka_unit_test(test_help),
+		cmocka_unit_test(test_memory), cmocka_unit_test(test_hugepages),
+		cmocka_unit_test(test_help),
 		cmocka_unit_test(test_refusals), cmocka_unit_test(test_long_values),
 		cmocka_unit_test(test_many_forwards), cmocka_unit_test(test_kernel),
 	};
