@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/mman.h>
 #include <sys/mman.h>
 #include <sys/utsname.h>
 #include <sys/wait.h>
@@ -371,6 +372,54 @@ TEST_F(host, hugetlb_pages_are_mapped_large)
 	munmap(p, HUGE_SIZE);
 	EXPECT_TRUE(faults(self->v, AREA + PAGE, 0, -EFAULT));
 	write_file("/proc/sys/vm/nr_hugepages", "0");
+}
+
+#define GIB		(1ull << 30)
+#define GIGANTIC	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
+
+/* one table less than with pages of 2 MiB: the lab has to have 3 GiB for that */
+TEST_F(host, gigantic_pages_are_mapped_large)
+{
+	struct vmm_info info;
+	u64 i;
+	u32 *p;
+
+	ASSERT_EQ(0, vm_ioctl(self->vm->dev, VMM_GET_INFO, &info));
+	if (access(GIGANTIC, W_OK))
+		SKIP(return, "the CPU has no pages of 1 GiB");
+	write_file(GIGANTIC, "1");
+	p = mmap(NULL, GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
+		 MAP_HUGETLB | 30 << MAP_HUGE_SHIFT, -1, 0);
+	if (p == MAP_FAILED) {
+		write_file(GIGANTIC, "0");
+		SKIP(return, "no page of 1 GiB to be had");
+	}
+	p[0] = 1;
+	ASSERT_EQ(0, map(self->vm, AREA, GIB, p, 0));
+	/* the table of level 3 is there already */
+	read_at(self->v, 0);
+	EXPECT_EQ(info.features & VMM_FEAT_1G ? 0 : 4, tables_for(self->v, AREA, 16 * MIB));
+	for (i = 0; i < GIB; i += 64 * MIB)
+		EXPECT_EQ(VMM_EXIT_NONE, touch_write(self->v, AREA + i, i));
+	for (i = 0; i < GIB; i += 64 * MIB)
+		EXPECT_EQ(i, p[i / 4]);
+
+	/* tracked: small pages, and no write is overlooked */
+	struct vmm_track t = { .gpa = AREA + 64 * MIB, .size = 64 * PAGE,
+			       .flags = VMM_TRACK_DIRTY };
+	u64 map = 0;
+	struct vmm_harvest h = { .gpa = t.gpa, .size = t.size, .bitmap = (uintptr_t)&map,
+				 .flags = VMM_TRACK_DIRTY | VMM_HARVEST_CLEAR };
+
+	ASSERT_EQ(0, vm_ioctl(self->vm->fd, VMM_TRACK, &t));
+	EXPECT_EQ(64 * MIB, read_at(self->v, t.gpa));
+	EXPECT_EQ(VMM_EXIT_NONE, touch_write(self->v, t.gpa + 5 * PAGE, 1));
+	EXPECT_EQ(1, vm_ioctl(self->vm->fd, VMM_HARVEST, &h));
+	EXPECT_EQ(1ull << 5, map);
+
+	munmap(p, GIB);
+	EXPECT_TRUE(faults(self->v, AREA, 0, -EFAULT));
+	write_file(GIGANTIC, "0");
 }
 
 static long read_number(const char *path)
