@@ -204,25 +204,48 @@ static int tracked_alloc(struct tracked *t, const struct vmm_track *arg)
 	return 0;
 }
 
-/*
- * All leaves of the range go: the large ones, those with bits from before, and at
- * the end those that write protection has left without W.
- */
-static void tracks_replace(struct vmm_vm *vm, struct vmm_tracks *new, u64 gpa, u64 size,
-			   bool begins)
+/* all leaves of *zap go: as the old ones have it, or the new ones */
+static void tracks_replace(struct vmm_vm *vm, struct vmm_tracks *new,
+			   const struct vmm_track *zap_before,
+			   const struct vmm_track *zap_after)
 {
 	struct vmm_tracks *old = tracks_of(vm);
 
 	write_lock(&vm->mmu_lock);
-	if (begins)	/* nothing of what was before shows */
-		vmm_npt_zap(vm, gpa, gpa + size);
+	if (zap_before)
+		vmm_npt_zap(vm, zap_before->gpa, zap_before->gpa + zap_before->size);
 	rcu_assign_pointer(vm->tracks, new);
-	if (!begins)
-		vmm_npt_zap(vm, gpa, gpa + size);
+	if (zap_after)
+		vmm_npt_zap(vm, zap_after->gpa, zap_after->gpa + zap_after->size);
 	write_unlock(&vm->mmu_lock);
 	vmm_npt_flush(vm);
 	synchronize_srcu(&vm->srcu);
 	kfree(old);
+}
+
+/* the new one is in force: what the leaves of its range say is from before */
+static void leaves_begin(struct vmm_vm *vm, const struct vmm_track *arg)
+{
+	u64 end = arg->gpa + arg->size, mask = 0;
+	u32 what;
+
+	for (what = VMM_TRACK_DIRTY; what <= VMM_TRACK_ACCESSED; what <<= 1)
+		if (arg->flags & what)
+			mask |= leaf_mask(what);
+	if (vmm_npt_split(vm, arg->gpa, end, !(arg->flags & VMM_TRACK_DIRTY), mask)) {
+		/* no memory for tables; the worst is that pages count as written */
+		write_lock(&vm->mmu_lock);
+		vmm_npt_zap(vm, arg->gpa, end);
+		write_unlock(&vm->mmu_lock);
+	}
+	vmm_npt_stale(vm);
+	vmm_npt_flush(vm);
+}
+
+/* is accessed whatever has a leaf */
+static bool accessed_is_there(u32 flags)
+{
+	return flags & VMM_TRACK_ACCESSED && !leaf_mask(VMM_TRACK_ACCESSED);
 }
 
 /* may another one begin? 0, -EEXIST, -ENOSPC, -E2BIG */
@@ -268,7 +291,8 @@ static int track_begin(struct vmm_vm *vm, const struct vmm_track *arg)
 		WRITE_ONCE(vm->log_dirty, true);
 		vmm_npt_kick(vm);
 	}
-	tracks_replace(vm, new, arg->gpa, arg->size, true);
+	tracks_replace(vm, new, accessed_is_there(arg->flags) ? arg : NULL, NULL);
+	leaves_begin(vm, arg);
 	return 0;
 }
 
@@ -295,7 +319,8 @@ static int track_end(struct vmm_vm *vm, const struct vmm_track *arg)
 			log |= new->range[i].flags & VMM_TRACK_DIRTY;
 	}
 	gone = old->range[at];
-	tracks_replace(vm, new, arg->gpa, arg->size, false);
+	/* for large ones to come back, and the rights that write protection took */
+	tracks_replace(vm, new, NULL, arg);
 	WRITE_ONCE(vm->log_dirty, log && vmm_dirty_by == DIRTY_BY_LOG);
 	tracked_free(&gone);
 	return 0;

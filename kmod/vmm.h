@@ -11,7 +11,7 @@
  *   fetch.c  guest instruction bytes
  *   gear.c   what of the CPU a change of gear moves
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
- *   npt.c    nested page tables           npt_fault.c
+ *   npt.c    nested page tables           npt_fault.c npt_split.c
  *   dirty.c  pages written and accessed
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
  *   lapic_page.c lapic_access.c  as CPUs have it that deliver interrupts
@@ -691,6 +691,12 @@ int vmm_npt_map_apic(struct vmm_vm *vm, u64 gpa);
  * anything. vmm_npt_flush must follow, after the lock.
  */
 bool vmm_npt_zap(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end);
+/*
+ * Leaves of the gpa range lose the bits of mask, and become 4 KiB ones unless
+ * they may be large. vmm_npt_stale, vmm_npt_flush must follow, also after an
+ * error: 0, or -ENOMEM with only some of it done. Faults go on meanwhile.
+ */
+int vmm_npt_split(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end, bool large, u64 mask);
 /* test and maybe clear accessed; mmu_lock held for reading is enough */
 bool vmm_npt_young(struct vmm_vm *vm, u64 gpa_start, u64 gpa_end, bool clear);
 /*
