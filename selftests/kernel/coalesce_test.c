@@ -45,7 +45,7 @@ FIXTURE_TEARDOWN(coalesce)
 
 #define NEXT_IO(p)							\
 do {									\
-	ASSERT_EQ(0, vcpu_run(self->v));				\
+	ASSERT_EQ(0, vcpu_exit(self->v));				\
 	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);			\
 	ASSERT_EQ(p, self->run->exit.io.port);				\
 } while (0)
@@ -110,7 +110,7 @@ TEST_F(coalesce, mmio)
 	     0xa3, 0x1d, 0x00, 0x00, 0xd0);
 	vcpu_start32(self->v, GUEST_IMAGE);
 	ASSERT_EQ(0, range(self->vm, GUEST_MMIO + 0x10, 0x10, 0));
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	/* the last one reaches beyond */
 	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(GUEST_MMIO + 0x1d, self->run->exit.mmio.gpa);
@@ -158,7 +158,7 @@ TEST_F(coalesce, indices_that_lie)
 		memset(self->ring, 0xff, PAGE);
 		self->ring->tail = lies[i];
 		vcpu_start16(self->v, 0, GUEST_IMAGE);
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
 	}
 	memset(self->ring, 0, PAGE);

@@ -52,7 +52,7 @@ FIXTURE_TEARDOWN(doorbell)
 /* the next RUN exits for I/O at this port */
 #define NEXT_IO(p)							\
 do {									\
-	ASSERT_EQ(0, vcpu_run(self->v));				\
+	ASSERT_EQ(0, vcpu_exit(self->v));				\
 	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);			\
 	ASSERT_EQ(p, self->run->exit.io.port);				\
 } while (0)
@@ -299,7 +299,7 @@ TEST_F_TIMEOUT(doorbell, mmio_forms, 120)
 			continue;
 		}
 		ASSERT_EQ(0, bind_bell(self->vm, 0, BELL, 0, 0, self->efd));
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		EXPECT_EQ(VMM_EXIT_MMIO, self->run->reason) TH_LOG("%s", f->what);
 		EXPECT_EQ(0, rings(self->efd)) TH_LOG("%s", f->what);
 		ASSERT_EQ(0, unbind_bell(self->vm, 0, BELL, 0, 0));
@@ -322,7 +322,7 @@ TEST_F(doorbell, mmio_of_the_monitor)
 			       self->efd));
 	for (i = 0; i < ARRAY(others); i++) {
 		start_form(self->v, &others[i]);
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		EXPECT_EQ(VMM_EXIT_MMIO, self->run->reason) TH_LOG("%s", others[i].what);
 	}
 	EXPECT_EQ(0, rings(self->efd));
@@ -338,7 +338,7 @@ TEST_F(doorbell, write_across_the_edge)
 
 	ASSERT_EQ(0, bind_bell(self->vm, 0, GUEST_MMIO, 4, 0, self->efd));
 	start_form(self->v, &f);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	EXPECT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(GUEST_MMIO, self->run->exit.mmio.gpa);
 	EXPECT_EQ(0, rings(self->efd));
@@ -362,7 +362,7 @@ TEST_F(doorbell, stack_on_the_bell)
 	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_REGS | VMM_STATE_SREGS, &st));
 	ASSERT_EQ(0, bind_bell(self->vm, 0, BELL, 4, 0, self->efd));
 	ASSERT_EQ(0, vm_ioctl(self->v->fd, VMM_INJECT, &ud));
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	EXPECT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(0, rings(self->efd));
 	EXPECT_EQ(GUEST_IMAGE, self->run->regs.rip);
@@ -382,7 +382,7 @@ TEST_F(doorbell, memory_comes_first)
 	/* and a read-only page is the monitor's */
 	ASSERT_EQ(0, vm_protect(self->vm, GUEST_MMIO, PAGE, VMM_MAP_READONLY));
 	start_form(self->v, eax);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	EXPECT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(0, rings(self->efd));
 	ASSERT_EQ(0, vm_unmap(self->vm, GUEST_MMIO, PAGE));
@@ -513,7 +513,7 @@ TEST_F(doorbell, vm_closed_first)
 	vcpu_start16(&vm->vcpu[0], 0, GUEST_IMAGE);
 	memcpy(vm->ram + GUEST_IMAGE, (const u8[]) { 0xe6, 0x12, 0xe6, 0x13 }, 4);
 	ASSERT_EQ(0, bind_port(vm, PORT, self->efd));
-	ASSERT_EQ(0, vcpu_run(&vm->vcpu[0]));
+	ASSERT_EQ(0, vcpu_exit(&vm->vcpu[0]));
 	vm_free(vm);
 	EXPECT_EQ(1, rings(self->efd));
 }
@@ -553,7 +553,7 @@ TEST_F_TIMEOUT(doorbell, bound_and_unbound_while_ringing, 120)
 	set_regs(self->v, &r);
 	ASSERT_EQ(0, pthread_create(&thread, NULL, bind_and_unbind, &b));
 	for (;;) {
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
 		if (self->run->exit.io.port != PORT)
 			break;
@@ -568,7 +568,7 @@ TEST_F_TIMEOUT(doorbell, bound_and_unbound_while_ringing, 120)
 
 static void *run_once(void *vcpu)
 {
-	return (void *)(long)vcpu_run(vcpu);
+	return (void *)(long)vcpu_exit(vcpu);
 }
 
 /* after unbinding there is no signal any more, wherever the vCPU was */
@@ -609,7 +609,7 @@ TEST_F_TIMEOUT(doorbell, killed_while_ringing, 60)
 		memcpy(vm->ram + GUEST_IMAGE, (const u8[]) { 0xe6, 0x12, 0xeb, 0xfc }, 4);
 		if (bind_port(vm, PORT, self->efd))
 			_exit(1);
-		vcpu_run(&vm->vcpu[0]);
+		vcpu_exit(&vm->vcpu[0]);
 		_exit(2);
 	}
 	while (!(count = rings(self->efd)))

@@ -38,7 +38,7 @@ FIXTURE(irqfd) {
 
 #define NEXT_IO(p)							\
 do {									\
-	ASSERT_EQ(0, vcpu_run(self->v));				\
+	ASSERT_EQ(0, vcpu_exit(self->v));				\
 	ASSERT_EQ(VMM_EXIT_IO, self->run->reason);			\
 	ASSERT_EQ(p, self->run->exit.io.port);				\
 } while (0)
@@ -318,7 +318,7 @@ TEST_F(irqfd, eoi_for_both)
 	signal_fd(self->efd);
 	NEXT_IO(0x40);
 	vcpu_complete(self->v);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_EOI, self->run->reason);
 	EXPECT_EQ(0x40, self->run->exit.eoi.vector);
 	EXPECT_EQ(1, rings(self->resample));
@@ -335,7 +335,7 @@ TEST_F(irqfd, eoi_for_the_monitor)
 	ASSERT_EQ(1, vm_ioctl(self->vm->fd, VMM_SEND_MSI, &m));
 	NEXT_IO(0x41);
 	vcpu_complete(self->v);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_EOI, self->run->reason);
 	NEXT_IO(0x51);
 	/* unbound meanwhile */
@@ -344,7 +344,7 @@ TEST_F(irqfd, eoi_for_the_monitor)
 	NEXT_IO(0x40);
 	ASSERT_EQ(0, unbind_irq(self->vm, GSI));
 	vcpu_complete(self->v);
-	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(0, vcpu_exit(self->v));
 	ASSERT_EQ(VMM_EXIT_EOI, self->run->reason);
 	EXPECT_EQ(0, rings(self->resample));
 }
@@ -527,7 +527,7 @@ TEST_F_TIMEOUT(irqfd, changed_under_a_flood, 120)
 	while (taken < 500) {
 		u16 port;
 
-		ASSERT_EQ(0, vcpu_run(self->v));
+		ASSERT_EQ(0, vcpu_exit(self->v));
 		ASSERT_EQ(VMM_EXIT_IO, self->run->reason);
 		port = self->run->exit.io.port;
 		ASSERT_TRUE(port == 0x40 || port == 0x41 || port == 0x50 || port == 0x51);
@@ -570,7 +570,7 @@ TEST_F_TIMEOUT(irqfd, killed_under_a_flood, 60)
 			    bind_irq(vm, GSI, 0, self->efd, -1))
 				_exit(1);
 			for (;;)
-				if (!vcpu_run(&vm->vcpu[0]))
+				if (!vcpu_exit(&vm->vcpu[0]))
 					vcpu_complete(&vm->vcpu[0]);
 		}
 		usleep(30000);
