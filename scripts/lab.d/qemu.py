@@ -24,9 +24,13 @@ def command_line(args, kernel, initrd, job, ports):
     def quote(path):
         return path.replace(",", ",,")
 
-    append = ["console=ttyS0,115200", "nokaslr", "panic=-1", "oops=panic", "loglevel=7",
-              args.append]
-    cpu = "max,%ssvm" % ("-" if args.cpu == "none" else "+")
+    # QEMU translates code anew for each address it runs at. Where each program's
+    # libraries are elsewhere, a page of libc has so many translations in the end that
+    # a store to it, once it is free, takes milliseconds: each looks through them all.
+    append = ["console=ttyS0,115200", "nokaslr", "norandmaps", "panic=-1", "oops=panic",
+              "loglevel=7", args.append]
+    # With ERMS Linux clears and copies pages by bytes, and each is a store by itself.
+    cpu = "max,-erms,%ssvm" % ("-" if args.cpu == "none" else "+")
     accel = "tcg,thread=" + ("multi" if args.mttcg else "single")
     command = ["qemu-system-x86_64", "-name", "lab", "-nodefaults", "-no-user-config",
                "-display", "none", "-no-reboot", "-m", str(args.mem), "-smp", str(args.smp)]
@@ -34,8 +38,7 @@ def command_line(args, kernel, initrd, job, ports):
         # Nothing but the instruction count may tell time or differ between runs.
         command += ["-icount", "shift=0,sleep=off", "-seed", "1",
                     "-rtc", "base=2024-01-01,clock=vm"]
-        # Without ERMS Linux copies eight bytes per instruction: REP MOVSB counts one a byte.
-        cpu += ",-rdrand,-erms"
+        cpu += ",-rdrand"
     if args.debug:
         append += ["slub_debug=FZPU", "page_poison=1"]
     # An ELF kernel is written to memory anew at each reset, also that of a wake-up.
