@@ -100,6 +100,7 @@ static void timer_oneshot(void)
 {
 	u64 start;
 	u32 left;
+	int late;
 
 	apic_write(APIC_TDCR, DIVIDE_BY_1);
 	apic_write(APIC_LVTT, VECTOR);
@@ -129,10 +130,13 @@ static void timer_oneshot(void)
 	check(got[VECTOR] == 2 && apic_read(APIC_TMCCT) == 0);
 	/* and stopped, neither */
 	apic_write(APIC_LVTT, VECTOR);
+	start = rdtsc();
 	apic_write(APIC_TMICT, 2000000);
 	apic_write(APIC_TMICT, 0);
+	late = rdtsc() - start >= 2 * khz() * 98 / 100;
 	spin_us(4000);
-	check(got[VECTOR] == 2);
+	/* a busy host may have let it run out before it was stopped */
+	check(got[VECTOR] == 2 || late);
 }
 
 static void timer_periodic(void)
