@@ -183,7 +183,7 @@ lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 	'check-refused CPU=none' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
-	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host"' \
+	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
 	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
 	'check-kernel CPU=vmx-pml TESTS="dirty dirty_race guests"' \
 	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
