@@ -135,7 +135,9 @@ class Console:
         return status
 
     def close(self):
-        """Kill the program if it still runs."""
+        """Kill the program if it still runs. Once is enough, and twice does no harm."""
+        if self._transcript.closed:
+            return
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
