@@ -294,6 +294,26 @@ class Test:
             return [line.rstrip() for line in text.splitlines() if line.strip()][-25:]
         return []
 
+    def walk(self, steps, first, prefix):
+        """Take the steps, numbered from first; what comes after a broken one is
+        skipped. Returns whether all went well."""
+        broken = None
+        for number, step in enumerate(steps, first):
+            name = prefix + step.__doc__
+            if broken:
+                print(f"ok {number} - {name} # SKIP step {broken} failed", flush=True)
+                continue
+            begin = time.monotonic()
+            try:
+                step()
+                print(f"ok {number} - {name}\n# {time.monotonic() - begin:.1f} s", flush=True)
+            except (Failure, ConsoleError, OSError, ValueError) as error:
+                broken = number
+                print(f"not ok {number} - {name}\n# {error}\n"
+                      f"# transcript: {self.transcript}, which ends with")
+                print("".join(f"#   {line}\n" for line in self.tail()), end="", flush=True)
+        return not broken
+
     def run(self):
         """Returns whether all steps went well."""
         steps = [self.boots, self.logs_in, self.has_cpus, self.has_queues, self.has_lease,
@@ -306,22 +326,7 @@ class Test:
         if self.balloon:
             steps.insert(4, self.gives)
         print(f"1..{len(steps)}", flush=True)
-        broken = None
-        for number, step in enumerate(steps, 1):
-            name = f"debian {step.__doc__}"
-            if broken:
-                print(f"ok {number} - {name} # SKIP step {broken} failed", flush=True)
-                continue
-            begin = time.monotonic()
-            try:
-                step()
-                print(f"ok {number} - {name}\n# {time.monotonic() - begin:.1f} s", flush=True)
-            except (Failure, ConsoleError, OSError) as error:
-                broken = number
-                print(f"not ok {number} - {name}\n# {error}\n"
-                      f"# transcript: {self.transcript}, which ends with")
-                print("".join(f"#   {line}\n" for line in self.tail()), end="", flush=True)
-        return not broken
+        return self.walk(steps, 1, "debian ")
 
 
 def main():

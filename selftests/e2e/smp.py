@@ -165,26 +165,13 @@ class Test(boot.Test):
                          self.uses_pv, self.builds, self.stops, self.clean]),
                 (2, " --no-pv all", [self.boots, self.logs_in, self.has_cpus,
                                      self.uses_no_pv, self.stops, self.clean])]
-        base, number, good = self.argv, 0, True
+        base, first, good = self.argv, 1, True
         print(f"1..{sum(len(steps) for _, _, steps in runs)}", flush=True)
         for self.cpus, more, steps in runs:
             options = f"--cpus {self.cpus}{more}"
             self.argv = base + options.split()
-            broken = None
-            for step in steps:
-                number += 1
-                name = f"debian {options}: {step.__doc__}"
-                if broken:
-                    print(f"ok {number} - {name} # SKIP step {broken} failed", flush=True)
-                    continue
-                try:
-                    step()
-                    print(f"ok {number} - {name}", flush=True)
-                except (Failure, ConsoleError, OSError, ValueError) as error:
-                    broken, good = number, False
-                    print(f"not ok {number} - {name}\n# {error}\n"
-                          f"# transcript: {self.transcript}, which ends with")
-                    print("".join(f"#   {line}\n" for line in self.tail()), end="", flush=True)
+            good &= self.walk(steps, first, f"debian {options}: ")
+            first += len(steps)
             self.con.close()
         return good
 
