@@ -11,7 +11,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/uio.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "kselftest_harness.h"
@@ -245,23 +244,7 @@ static void victim(int ready)
 
 TEST_F_TIMEOUT(dirty, kill_leaves_nothing_behind, 60)
 {
-	int ready[2], i, status;
-	pid_t child;
-	char c;
-
-	for (i = 0; i < 6; i++) {
-		ASSERT_EQ(0, pipe(ready));
-		child = fork();
-		if (!child)
-			victim(ready[1]);
-		ASSERT_EQ(1, read(ready[0], &c, 1));
-		usleep(20000 * i);
-		kill(child, SIGKILL);
-		ASSERT_EQ(child, waitpid(child, &status, 0));
-		EXPECT_TRUE(WIFSIGNALED(status));
-		close(ready[0]);
-		close(ready[1]);
-	}
+	EXPECT_EQ(6, race_kill(6, victim));
 }
 
 TEST_HARNESS_MAIN

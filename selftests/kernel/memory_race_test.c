@@ -160,23 +160,7 @@ static void victim(int ready)
 
 TEST_F_TIMEOUT(race, kill_leaves_nothing_behind, 60)
 {
-	int ready[2], i, status;
-	pid_t child;
-	char c;
-
-	for (i = 0; i < 8; i++) {
-		ASSERT_EQ(0, pipe(ready));
-		child = fork();
-		if (!child)
-			victim(ready[1]);
-		ASSERT_EQ(1, read(ready[0], &c, 1));
-		usleep(20000 * i);
-		kill(child, SIGKILL);
-		ASSERT_EQ(child, waitpid(child, &status, 0));
-		EXPECT_TRUE(WIFSIGNALED(status));
-		close(ready[0]);
-		close(ready[1]);
-	}
+	EXPECT_EQ(8, race_kill(8, victim));
 }
 
 /* the fds live on in a child: page tables go with the memory, the rest later */

@@ -367,42 +367,39 @@ static bool cpu_ends_interrupts(struct vm *vm)
 	return info.vendor == VMM_VENDOR_VMX && info.features & VMM_FEAT_VIRT_INTR;
 }
 
-TEST_F_TIMEOUT(guest, eoi, 120)
+/* the guest counts those of its n EOIs that it says in memory */
+static void count_eois(struct __test_metadata *_metadata, struct vm *vm, u64 n, bool disturbed)
 {
-	const u64 n = 300;
 	u64 in_memory;
 	bool found;
 
-	self->vm = subject(PV_EOI, 1, n);
-	EXPECT_EQ(0, run_variant(self->vm, variant->disturbed));
-	in_memory = testdev_report(&self->vm->testdev, PV_REPORT_EOIS, 0, &found);
+	EXPECT_EQ(0, run_variant(vm, disturbed));
+	in_memory = testdev_report(&vm->testdev, PV_REPORT_EOIS, 0, &found);
 	EXPECT_TRUE(found);
 	TH_LOG("%llu of %llu EOIs in memory", in_memory, n);
 	/* but for those that the host's own interrupts came between */
-	if (cpu_ends_interrupts(self->vm)) {
+	if (cpu_ends_interrupts(vm)) {
 		EXPECT_EQ(0, in_memory);
-	} else if (!variant->disturbed) {
+	} else if (!disturbed) {
 		EXPECT_GE(in_memory, n / 2);
 	}
+}
+
+TEST_F_TIMEOUT(guest, eoi, 120)
+{
+	const u64 n = 300;
+
+	self->vm = subject(PV_EOI, 1, n);
+	count_eois(_metadata, self->vm, n, variant->disturbed);
 }
 
 /* none of them is taken for the one before */
 TEST_F_TIMEOUT(guest, eoi_spin, 120)
 {
 	const u64 n = variant->disturbed ? 100 : 1000;
-	u64 in_memory;
-	bool found;
 
 	self->vm = subject(PV_EOI_SPIN, 2, n);
-	EXPECT_EQ(0, run_variant(self->vm, variant->disturbed));
-	in_memory = testdev_report(&self->vm->testdev, PV_REPORT_EOIS, 0, &found);
-	EXPECT_TRUE(found);
-	TH_LOG("%llu of %llu EOIs in memory", in_memory, n);
-	if (cpu_ends_interrupts(self->vm)) {
-		EXPECT_EQ(0, in_memory);
-	} else if (!variant->disturbed) {
-		EXPECT_GE(in_memory, n / 2);
-	}
+	count_eois(_metadata, self->vm, n, variant->disturbed);
 }
 
 TEST_F_TIMEOUT(guest, unhalt, 120)

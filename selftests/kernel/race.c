@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -233,4 +234,37 @@ void race_change_vm(struct race *r, unsigned int *seed)
 	}
 	if (e)
 		vm_die("changing gpa %#llx, %#llx bytes: %d", m.gpa, m.size, e);
+}
+
+/* ---- killed at any moment ------------------------------------------------------ */
+
+static bool killed(unsigned int wait_us, void (*victim)(int ready))
+{
+	int ready[2], status;
+	pid_t child;
+	char c;
+
+	if (pipe(ready))
+		vm_die("pipe: %s", strerror(errno));
+	child = fork();
+	if (!child)
+		victim(ready[1]);
+	if (read(ready[0], &c, 1) != 1)
+		vm_die("the victim did not begin");
+	usleep(wait_us);
+	kill(child, SIGKILL);
+	if (waitpid(child, &status, 0) != child)
+		vm_die("waitpid: %s", strerror(errno));
+	close(ready[0]);
+	close(ready[1]);
+	return WIFSIGNALED(status);
+}
+
+unsigned int race_kill(unsigned int times, void (*victim)(int ready))
+{
+	unsigned int i, n = 0;
+
+	for (i = 0; i < times; i++)
+		n += killed(20000 * i, victim);
+	return n;
 }

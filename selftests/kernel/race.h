@@ -44,6 +44,11 @@ void race_change_process(struct race *r, unsigned int *seed);
 void race_discard(struct race *r, unsigned int *seed);
 /* the VM's mappings change */
 void race_change_vm(struct race *r, unsigned int *seed);
+/*
+ * Processes that run victim(ready), which writes a byte to `ready` once it has begun
+ * and does not return, killed sooner and later; how many of them died of that
+ */
+unsigned int race_kill(unsigned int times, void (*victim)(int ready));
 void race_ksm(const char *how);		/* to /sys/kernel/mm/ksm/run, if there is one */
 
 #endif /* RACE_H */
