@@ -53,6 +53,26 @@ static void vm_wait_paused(struct vm *vm)
 			pthread_cond_wait(&vm->changed, &vm->lock);
 }
 
+/* unless somebody has a reason against it */
+static void vm_go_on(struct vm *vm)
+{
+	if (!vm->ending && !vm->reset_posted && !vm->paused)
+		vm_want(vm, VCPU_RUNNING);
+}
+
+/* wait for all vCPUs, unless somebody ends or resumes that while we wait */
+static void vm_hold(struct vm *vm, unsigned int why)
+{
+	unsigned int i;
+
+	vm->paused |= why;
+	if (!vm->ending)
+		vm_want(vm, VCPU_PAUSED);
+	for (i = 0; i < vm->nvcpus; i++)
+		while (vm->vcpu[i].state == VCPU_RUNNING && vm->paused & why)
+			pthread_cond_wait(&vm->changed, &vm->lock);
+}
+
 /* what the VM made the module do: those counters that moved */
 static void report_counters(struct vm *vm)
 {
@@ -77,14 +97,12 @@ void vm_report(struct vm *vm)
 
 	if (vm->ending || vm->reset_posted)
 		return;
-	vm_want(vm, VCPU_PAUSED);
-	vm_wait_paused(vm);
+	vm_hold(vm, VM_PAUSE_REPORT);
 	for (i = 0; i < vm->nvcpus && !vm->ending; i++)
 		vcpu_report(&vm->vcpu[i], "as it was found");
 	report_counters(vm);
-	/* a reset or the end may have come meanwhile: theirs is the next word */
-	if (!vm->ending && !vm->reset_posted)
-		vm_want(vm, VCPU_RUNNING);
+	/* if a reset or the end came meanwhile, theirs is the next word */
+	vm_resume(vm, VM_PAUSE_REPORT);
 }
 
 static void vm_do_reset(void *owner)
@@ -94,7 +112,7 @@ static void vm_do_reset(void *owner)
 	int ret;
 
 	vm_wait_paused(vm);
-	if (vm->ending)
+	if (vm->ending || !vm->reset_posted)	/* vm_pause has done it */
 		return;
 	if (machine_reset(vm->machine)) {
 		vm_end(vm, VM_EXIT_ERROR);
@@ -110,7 +128,7 @@ static void vm_do_reset(void *owner)
 		}
 	}
 	vm->reset_posted = false;
-	vm_want(vm, VCPU_RUNNING);
+	vm_go_on(vm);
 }
 
 static void vm_reset(struct vm *vm)
@@ -135,6 +153,24 @@ void vm_triple_fault(struct vm *vm)
 		vm_reset(vm);
 	}
 	pthread_mutex_unlock(&vm->lock);
+}
+
+/* ---- pause ---------------------------------------------------------------- */
+
+int vm_pause(struct vm *vm, unsigned int why)
+{
+	vm_hold(vm, why);
+	/* the guest's reset is of before the pause, and belongs there */
+	if (vm->reset_posted)
+		vm_do_reset(vm);
+	return vm->ending ? -ESHUTDOWN : 0;
+}
+
+int vm_resume(struct vm *vm, unsigned int why)
+{
+	vm->paused &= ~why;
+	vm_go_on(vm);
+	return vm->ending ? -ESHUTDOWN : 0;
 }
 
 /* ---- hooks: the machine calls, with the lock held ------------------------- */
@@ -302,8 +338,7 @@ int vm_run(const struct vm_options *opt)
 		fprintf(stderr, "vmmd: %s\n", err);
 	} else {
 		pthread_mutex_lock(&vm.lock);
-		if (!vm.ending && !vm.reset_posted)
-			vm_want(&vm, VCPU_RUNNING);
+		vm_go_on(&vm);
 		pthread_mutex_unlock(&vm.lock);
 		code = loop_run(vm.loop);
 	}

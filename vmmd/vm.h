@@ -31,6 +31,14 @@ struct vm_options {
 	uint32_t no_pv;			/* for cpuid_hide_pv */
 };
 
+/* why the vCPUs do not run: each of these for itself */
+enum vm_pause_why {
+	VM_PAUSE_USER		= 1 << 0,
+	VM_PAUSE_SNAPSHOT	= 1 << 1,
+	VM_PAUSE_MIGRATE	= 1 << 2,
+	VM_PAUSE_REPORT		= 1 << 3,
+};
+
 struct vcpu;
 
 struct vm {
@@ -44,6 +52,7 @@ struct vm {
 	unsigned int nvcpus;
 	unsigned int phys_bits;		/* MAXPHYADDR in the guest's CPUID */
 	bool reset_posted;		/* lock */
+	unsigned int paused;		/* lock: enum vm_pause_why */
 	bool ending;			/* lock: no vCPU runs any more */
 	/* vm_signal.c */
 	struct loop_fd *signal_watch;
@@ -51,6 +60,7 @@ struct vm {
 	int signal_fd;
 	bool asked;			/* lock: the power button was pressed */
 	uint64_t asked_at;		/* lock: loop_now() */
+	unsigned int grace;		/* lock: seconds from then on */
 };
 
 /* run a VM from nothing to its end; enum vm_exit, errors are on stderr */
@@ -62,6 +72,21 @@ void vm_triple_fault(struct vm *vm);		/* resets or ends it */
 
 /* lock held: no vCPU goes on, the loop ends with this code */
 void vm_end(struct vm *vm, int code);
+
+/*
+ * Lock held, by any thread but a vCPU's; it is let go of meanwhile. All vCPUs are
+ * PAUSED on return, and stay so until vm_resume was called for each reason. A
+ * reset that the guest has begun is done by then. 0, or -ESHUTDOWN: the VM ends.
+ */
+int vm_pause(struct vm *vm, unsigned int why);
+int vm_resume(struct vm *vm, unsigned int why);
+
+/*
+ * Lock held: press the power button, force it off after `grace` seconds, or at
+ * once for 0. Whoever paused the VM for a user sees it go on. `who` is for the
+ * line on stderr.
+ */
+void vm_power_off(struct vm *vm, unsigned int grace, const char *who);
 
 /* loop's thread, lock held: vCPUs' state and counters on stderr; the VM goes on */
 void vm_report(struct vm *vm);

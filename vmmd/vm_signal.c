@@ -19,14 +19,34 @@ static void grace_over(void *owner)
 	if (vm->ending)
 		return;
 	fprintf(stderr, "vmmd: the guest did not power off within %u s of the power button: forced off\n",
-		vm->opt->grace);
+		vm->grace);
 	vm_end(vm, VM_EXIT_FORCED);
+}
+
+void vm_power_off(struct vm *vm, unsigned int grace, const char *who)
+{
+	if (vm->ending)
+		return;
+	if (!grace) {
+		fprintf(stderr, "vmmd: %s: forced off\n", who);
+		vm_end(vm, VM_EXIT_FORCED);
+		return;
+	}
+	fprintf(stderr, "vmmd: %s: pressing the guest's power button, forcing it off in %u s\n",
+		who, grace);
+	vm->asked = true;
+	vm->asked_at = loop_now();
+	vm->grace = grace;
+	loop_timer_arm(vm->grace_timer, loop_now() + grace * NSEC);
+	machine_power_button(vm->machine);
+	vm_resume(vm, VM_PAUSE_USER);
 }
 
 static void on_signal(void *owner, uint32_t events)
 {
 	struct signalfd_siginfo si;
 	struct vm *vm = owner;
+	char who[64];
 
 	(void)events;
 	if (read(vm->signal_fd, &si, sizeof(si)) != sizeof(si) || vm->ending)
@@ -38,18 +58,9 @@ static void on_signal(void *owner, uint32_t events)
 	/* timeout(1), for one, sends the same signal twice: that is one wish */
 	if (vm->asked && loop_now() - vm->asked_at < NSEC)
 		return;
-	if (vm->asked || !vm->opt->grace) {
-		fprintf(stderr, "vmmd: signal %u (%s): forced off\n",
-			si.ssi_signo, strsignal(si.ssi_signo));
-		vm_end(vm, VM_EXIT_FORCED);
-		return;
-	}
-	fprintf(stderr, "vmmd: signal %u (%s): pressing the guest's power button, forcing it off in %u s\n",
-		si.ssi_signo, strsignal(si.ssi_signo), vm->opt->grace);
-	vm->asked = true;
-	vm->asked_at = loop_now();
-	loop_timer_arm(vm->grace_timer, loop_now() + vm->opt->grace * NSEC);
-	machine_power_button(vm->machine);
+	snprintf(who, sizeof(who), "signal %u (%s)", si.ssi_signo,
+		 strsignal(si.ssi_signo));
+	vm_power_off(vm, vm->asked ? 0 : vm->opt->grace, who);
 }
 
 int vm_signal_init(struct vm *vm)

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * vmmd's vCPU thread over a module that is played: it says that it runs before it
- * does, so that a reset waits for the end of an exit that is under way.
+ * does, so that a reset waits for the end of an exit that is under way. And who
+ * has paused a VM finds it so until he resumes it.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -12,6 +14,9 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "loop.h"
+#include "machine.h"
+#include "mem.h"
 #include "vcpu.h"
 #include "vm.h"
 
@@ -20,6 +25,8 @@ static struct vm vm = {
 	.nvcpus = 1,
 };
 static struct vcpu vcpu;
+static unsigned int machine_resets;
+static bool asks_reset;		/* the next exit is the guest's wish for a reset */
 static unsigned int runs, runs_unsaid, kicks;
 
 /* ---- the module: in the place of vmmd/api.c, as far as it is asked ---------- */
@@ -62,9 +69,30 @@ int api_kick(struct api_vcpu *v)
 	return 0;
 }
 
-/* an exit that the monitor has nothing to do for */
+int machine_reset(struct machine *m)
+{
+	machine_resets++;
+	return 0;
+}
+
+struct mem *machine_mem(struct machine *m)
+{
+	return (struct mem *)m;
+}
+
+int api_get_stats(struct api_vm *a, struct vmm_stat *s, uint32_t *count)
+{
+	return -EBADF;
+}
+
+/* an exit that the monitor has nothing to do for, or a triple fault */
 int api_run(struct api_vcpu *v)
 {
+	if (asks_reset) {
+		asks_reset = false;
+		v->run->reason = VMM_EXIT_SHUTDOWN;
+		return 0;
+	}
 	pthread_mutex_lock(&vm.lock);
 	runs++;
 	runs_unsaid += vcpu.state != VCPU_RUNNING;
@@ -154,12 +182,113 @@ static void never_told(void **unused)
 	assert_int_equal(vcpu_start(&vcpu), 0);
 }
 
+/* ---- pause ---------------------------------------------------------------- */
+
+static int pause_for(unsigned int why)
+{
+	int ret;
+
+	pthread_mutex_lock(&vm.lock);
+	ret = vm_pause(&vm, why);
+	assert_int_equal(vcpu.state == VCPU_RUNNING, false);
+	pthread_mutex_unlock(&vm.lock);
+	return ret;
+}
+
+static void resume(unsigned int why)
+{
+	pthread_mutex_lock(&vm.lock);
+	vm_resume(&vm, why);
+	pthread_mutex_unlock(&vm.lock);
+}
+
+static bool stands(void)
+{
+	unsigned int n = runs;
+
+	usleep(300);
+	return runs == n && vcpu.state == VCPU_PAUSED;
+}
+
+static int setup_vm(void **unused)
+{
+	static const struct vm_options opt = { .on_crash = ON_CRASH_RESET };
+
+	vm.vcpu = &vcpu;
+	vm.opt = &opt;
+	vm.loop = loop_new(&vm.lock);
+	vm.machine = (struct machine *)mem_new(NULL);	/* all that reports need */
+	vm.paused = 0;
+	vm.ending = false;
+	vm.reset_posted = false;
+	machine_resets = 0;
+	return setup(unused);
+}
+
+static int teardown_vm(void **unused)
+{
+	int ret = teardown(unused);
+
+	mem_free(machine_mem(vm.machine));
+	loop_free(vm.loop);
+	return ret;
+}
+
+static void for_two_reasons(void **unused)
+{
+	assert_int_equal(vcpu_start(&vcpu), 0);
+	resume(VM_PAUSE_USER);
+	wait_for_runs(1);
+	assert_int_equal(pause_for(VM_PAUSE_USER), 0);
+	assert_int_equal(pause_for(VM_PAUSE_SNAPSHOT), 0);
+	resume(VM_PAUSE_SNAPSHOT);
+	assert_true(stands());
+	/* a report changes nothing about it */
+	pthread_mutex_lock(&vm.lock);
+	vm_report(&vm);
+	pthread_mutex_unlock(&vm.lock);
+	assert_true(stands());
+	resume(VM_PAUSE_USER);
+	wait_for_runs(runs + 2);
+	pthread_mutex_lock(&vm.lock);
+	vm_report(&vm);
+	pthread_mutex_unlock(&vm.lock);
+	wait_for_runs(runs + 2);
+}
+
+static void vm_end_zero(void *owner)
+{
+	vm_end(owner, 0);
+}
+
+/* what the guest began before the pause is done before vm_pause returns */
+static void reset_and_pause(void **unused)
+{
+	assert_int_equal(vcpu_start(&vcpu), 0);
+	asks_reset = true;
+	resume(VM_PAUSE_USER);
+	pthread_mutex_lock(&vm.lock);
+	while (!vm.reset_posted)
+		pthread_cond_wait(&vm.changed, &vm.lock);
+	pthread_mutex_unlock(&vm.lock);
+	assert_int_equal(pause_for(VM_PAUSE_SNAPSHOT), 0);
+	assert_int_equal(machine_resets, 1);
+	assert_true(stands());
+	/* the loop finds it done */
+	loop_post(vm.loop, vm_end_zero, &vm);
+	assert_int_equal(loop_run(vm.loop), 0);
+	assert_int_equal(machine_resets, 1);
+	assert_int_equal(pause_for(VM_PAUSE_USER), -ESHUTDOWN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(told_before_it_begins, setup, teardown),
 		cmocka_unit_test_setup_teardown(told_later, setup, teardown),
 		cmocka_unit_test_setup_teardown(never_told, setup, teardown),
+		cmocka_unit_test_setup_teardown(for_two_reasons, setup_vm, teardown_vm),
+		cmocka_unit_test_setup_teardown(reset_and_pause, setup_vm, teardown_vm),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
