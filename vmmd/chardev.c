@@ -66,7 +66,8 @@ static void stuck_timer(void *owner)
 	tell_drained(c);
 }
 
-bool chardev_write(struct chardev *c, uint8_t byte)
+/* as chardev_write, for the back end alone */
+static bool keep(struct chardev *c, uint8_t byte)
 {
 	if (c->closed)
 		return true;
@@ -89,6 +90,17 @@ bool chardev_write(struct chardev *c, uint8_t byte)
 		loop_timer_arm(c->flush_timer, c->progress + CHARDEV_FLUSH_NS);
 	}
 	c->ring[(c->head + c->used++) % CHARDEV_RING] = byte;
+	return true;
+}
+
+bool chardev_write(struct chardev *c, uint8_t byte)
+{
+	struct chardev_tap *tap;
+
+	if (!keep(c, byte))
+		return false;
+	for (tap = c->taps; tap; tap = tap->next)
+		tap->output(tap->owner, byte);
 	return true;
 }
 
@@ -138,11 +150,40 @@ void chardev_input(struct chardev *c, const uint8_t *buf, size_t len)
 
 void chardev_resume(struct chardev *c)
 {
+	struct chardev_tap *tap, *next;
+
 	if (!c->in_used)
 		return;
 	deliver(c);
-	if (!c->in_used)
-		c->ops->want_get(c, true);
+	if (c->in_used)
+		return;
+	c->ops->want_get(c, true);
+	for (tap = c->taps; tap; tap = next) {
+		next = tap->next;
+		tap->room(tap->owner);
+	}
+}
+
+void chardev_tap_add(struct chardev *c, struct chardev_tap *tap)
+{
+	size_t i;
+
+	tap->next = c->taps;
+	c->taps = tap;
+	for (i = 0; c->overwrite && i < c->used; i++)
+		tap->output(tap->owner, c->ring[(c->head + i) % CHARDEV_RING]);
+}
+
+void chardev_tap_remove(struct chardev *c, struct chardev_tap *tap)
+{
+	struct chardev_tap **p;
+
+	for (p = &c->taps; *p; p = &(*p)->next) {
+		if (*p == tap) {
+			*p = tap->next;
+			return;
+		}
+	}
 }
 
 void chardev_set_front(struct chardev *c,

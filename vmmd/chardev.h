@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The host side of a serial line: stdio (console.c), a unix socket, a file.
+ * The host side of a serial line: stdio (console.c), a unix socket, a file, or
+ * nothing; and taps on that.
  * What the guest writes waits in a ring of fixed size. When the reader is
  * slow the ring fills and the UART shows "transmitter busy", so nothing is
  * lost; when the reader makes no progress for CHARDEV_STUCK_NS, new output is
@@ -36,6 +37,14 @@ struct chardev_ops {
 	void (*free)(struct chardev *c);
 };
 
+/* somebody who listens beside the back end, and may type; never waited for */
+struct chardev_tap {
+	void (*output)(void *owner, uint8_t byte);
+	void (*room)(void *owner);	/* for input, after there was none */
+	void *owner;
+	struct chardev_tap *next;	/* chardev.c's */
+};
+
 struct chardev {
 	const struct chardev_ops *ops;
 	struct loop *loop;
@@ -56,6 +65,7 @@ struct chardev {
 	bool closed;		/* put failed for good */
 	struct loop_timer *stuck_timer;
 	uint64_t progress;	/* when bytes last went out, ns */
+	struct chardev_tap *taps;
 };
 
 /*
@@ -71,9 +81,12 @@ void chardev_set_front(struct chardev *c,
 		       size_t (*receive)(void *owner, const uint8_t *buf,
 					 size_t len),
 		       void (*drained)(void *owner), void *owner);
+/* it hears what the guest writes from now on, and first what is kept for nobody */
+void chardev_tap_add(struct chardev *c, struct chardev_tap *tap);
+void chardev_tap_remove(struct chardev *c, struct chardev_tap *tap);
 void chardev_free(struct chardev *c);	/* flushes for at most 100 ms; NULL ok */
 
-/* for the back ends */
+/* for the back ends; the last two for taps as well */
 int chardev_init(struct chardev *c, const struct chardev_ops *ops,
 		 struct loop *loop);
 void chardev_writable(struct chardev *c);
@@ -83,6 +96,7 @@ void chardev_input(struct chardev *c, const uint8_t *buf, size_t len);
 /* NULL on failure with one line in err[] */
 struct chardev *chardev_socket_new(struct loop *loop, const char *path,
 				   char *err, size_t errlen);
+struct chardev *chardev_none_new(struct loop *loop, char *err, size_t errlen);
 struct chardev *chardev_file_new(struct loop *loop, const char *path,
 				 char *err, size_t errlen);
 

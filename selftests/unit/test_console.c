@@ -24,6 +24,7 @@
 #include <cmocka.h>
 
 #include "chardev.h"
+#include "control/attach.h"
 #include "fixture.h"
 
 struct test {
@@ -274,6 +275,141 @@ static void socket_path(void **state)
 				       sizeof(t->err)));
 }
 
+/* ---- those who listen beside, through the control socket ------------------- */
+
+static int attach(struct test *t, struct chardev *c, struct attach **list,
+		  const char *ahead)
+{
+	int fd[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fd), 0);
+	fx_lock(t->fx);
+	assert_int_equal(attach_new(list, t->fx->env.loop, c, fd[0],
+				    strdup(ahead), strlen(ahead)), 0);
+	fx_unlock(t->fx);
+	return fd[1];
+}
+
+static void detach(struct test *t, struct attach **list)
+{
+	fx_lock(t->fx);
+	attach_free_all(list);
+	fx_unlock(t->fx);
+}
+
+/* nobody at the other end: what was said is kept for all who come */
+static void nobody_and_attached(void **state)
+{
+	struct test *t = *state;
+	struct chardev *c = chardev_none_new(t->fx->env.loop, t->err,
+					     sizeof(t->err));
+	struct attach *list = NULL;
+	int a, b;
+
+	assert_non_null(c);
+	front(t, c);
+	print(t, c, "before;");
+	a = attach(t, c, &list, "typed ");
+	expect_input(t, "typed ");
+	fx_advance(t->fx, CHARDEV_FLUSH_NS);
+	expect(a, "before;");
+	print(t, c, "now");
+	expect(a, "now");
+	b = attach(t, c, &list, "");
+	fx_advance(t->fx, CHARDEV_FLUSH_NS);
+	expect(b, "before;now");
+	assert_int_equal(write(a, "in", 2), 2);
+	expect_input(t, "in");
+	assert_int_equal(write(b, "too", 3), 3);
+	expect_input(t, "too");
+	shutdown(a, SHUT_WR);			/* types no more, listens */
+	fx_sync(t->fx);
+	print(t, c, "more");
+	expect(a, "more");
+	close(b);
+	fx_sync(t->fx);
+	assert_int_equal(attach_count(list), 1);
+	put(t, c, "last");
+	detach(t, &list);
+	expect(a, "last");
+	assert_int_equal(read(a, t->got, 1), 0);
+	close(a);
+	close_console(t, c);
+}
+
+/* one that does not read loses, and holds up neither the guest nor the file */
+static void attached_and_deaf(void **state)
+{
+	struct test *t = *state;
+	struct chardev *c = chardev_file_new(t->fx->env.loop, t->path, t->err,
+					     sizeof(t->err));
+	struct attach *list = NULL;
+	struct stat st;
+	unsigned int i;
+	int fd;
+
+	assert_non_null(c);
+	fd = attach(t, c, &list, "");
+	for (i = 0; i < 100000; i++) {
+		assert_int_equal(put(t, c, "0123456789"), 10);
+		if (i % 1000 == 0)
+			fx_advance(t->fx, CHARDEV_FLUSH_NS);
+	}
+	close(fd);
+	fx_sync(t->fx);
+	assert_null(list);
+	close_console(t, c);
+	assert_int_equal(stat(t->path, &st), 0);
+	assert_int_equal(st.st_size, 1000000);
+}
+
+/* at most t->quit bytes */
+static size_t take_few(void *owner, const uint8_t *buf, size_t len)
+{
+	struct test *t = owner;
+
+	if (!t->quit)
+		return 0;
+	t->quit--;
+	return take(owner, buf, 1);
+}
+
+/* more than the guest takes waits in the socket, and goes on when it does */
+static void attached_and_typing(void **state)
+{
+	struct test *t = *state;
+	struct chardev *c = chardev_none_new(t->fx->env.loop, t->err,
+					     sizeof(t->err));
+	char ahead[CHARDEV_INPUT + 101], more[CHARDEV_INPUT];
+	const size_t all = sizeof(ahead) - 1 + sizeof(more);
+	struct attach *list = NULL;
+	unsigned int i;
+	int fd;
+
+	assert_non_null(c);
+	fx_lock(t->fx);
+	chardev_set_front(c, take_few, NULL, t);
+	fx_unlock(t->fx);
+	memset(ahead, 'a', sizeof(ahead) - 1);
+	ahead[sizeof(ahead) - 1] = 0;
+	memset(more, 'b', sizeof(more));
+	fd = attach(t, c, &list, ahead);
+	assert_int_equal(write(fd, more, sizeof(more)), sizeof(more));
+	for (i = 0; i < 5000 && t->len < all; i++) {
+		fx_lock(t->fx);
+		t->quit = 7;
+		chardev_resume(c);
+		fx_unlock(t->fx);
+		fx_sync(t->fx);
+	}
+	assert_int_equal(t->len, all);
+	assert_memory_equal(t->got, ahead, sizeof(ahead) - 1);
+	assert_memory_equal(t->got + sizeof(ahead) - 1, more, sizeof(more));
+	detach(t, &list);
+	close(fd);
+	close_console(t, c);
+}
+
 /* ---- stdio: a child, since it is the process that has it ------------------ */
 
 static void on_quit(void *owner)
@@ -451,7 +587,8 @@ int main(void)
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		T(file), T(full_disk), T(socket_clients), T(socket_flood),
-		T(socket_path), T(pipes), T(file_and_dev_null_as_input),
+		T(socket_path), T(nobody_and_attached),
+		T(attached_and_deaf), T(attached_and_typing), T(pipes), T(file_and_dev_null_as_input),
 		T(no_reader), T(keys), T(terminal_after_abort),
 	};
 
