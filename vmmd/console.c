@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * --console stdio. When standard input is a terminal it is put into raw mode,
- * and Ctrl-A begins a command to vmmd. The terminal's old mode comes back on
- * every way out that a process has, SIGKILL apart: that needs the only state
- * here outside a struct, since a terminal belongs to the process.
+ * and Ctrl-A begins a command to vmmd.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,12 +13,11 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <termios.h>
 #include <unistd.h>
 
 #include "chardev.h"
+#include "terminal.h"
 
-#define ESCAPE		0x01	/* Ctrl-A */
 #define SAFE_CHUNK	64	/* a blocking fd that polls writable takes this */
 
 static const char help[] =
@@ -38,74 +35,12 @@ struct console {
 	bool own_out;		/* `out` was opened here, and does not block */
 	bool out_socket;
 	bool out_blocks;	/* write only after a poll, and little */
-	bool escaped;		/* the last key was Ctrl-A */
+	struct terminal_keys commands;
 	bool paused;		/* no room for input */
 	struct loop_fd *in_lf;
 	struct loop_fd *out_lf;
 	struct loop_timer *in_timer;	/* for input that epoll does not take */
 };
-
-static struct termios saved_termios;
-static volatile sig_atomic_t termios_saved;
-
-/* async-signal-safe */
-static void terminal_restore(void)
-{
-	sigset_t ttou, old;
-
-	if (!termios_saved)
-		return;
-	termios_saved = 0;
-	sigemptyset(&ttou);
-	sigaddset(&ttou, SIGTTOU);	/* if in the background by now */
-	sigprocmask(SIG_BLOCK, &ttou, &old);
-	tcsetattr(STDIN_FILENO, TCSANOW, &saved_termios);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-}
-
-static void terminal_signal(int sig)
-{
-	terminal_restore();
-	signal(sig, SIG_DFL);
-	raise(sig);
-}
-
-/* signals that would end the process without a word to us */
-static void terminal_guard(void)
-{
-	static const int sigs[] = {
-		SIGHUP, SIGINT, SIGQUIT, SIGILL, SIGABRT, SIGBUS, SIGFPE,
-		SIGSEGV, SIGTERM, SIGXCPU, SIGXFSZ, SIGSYS, SIGALRM,
-	};
-	struct sigaction sa, old;
-	unsigned int i;
-
-	memset(&sa, 0, sizeof(sa));
-	sa.sa_handler = terminal_signal;
-	for (i = 0; i < sizeof(sigs) / sizeof(sigs[0]); i++)
-		if (!sigaction(sigs[i], NULL, &old) &&
-		    old.sa_handler == SIG_DFL)
-			sigaction(sigs[i], &sa, NULL);
-	atexit(terminal_restore);
-}
-
-/* output processing stays on, so that vmmd's own messages look right */
-static void terminal_raw(void)
-{
-	static bool guarded;
-	struct termios t;
-
-	if (tcgetattr(STDIN_FILENO, &saved_termios))
-		return;
-	if (!guarded)
-		terminal_guard();
-	guarded = true;
-	termios_saved = 1;
-	t = saved_termios;
-	cfmakeraw(&t);
-	t.c_oflag = saved_termios.c_oflag;
-	tcsetattr(STDIN_FILENO, TCSANOW, &t);
-}
 
 static ssize_t console_put(struct chardev *c, const uint8_t *buf, size_t len)
 {
@@ -169,8 +104,10 @@ static void input_end(struct console *con)
 	con->in = -1;
 }
 
-static void command_key(struct console *con, uint8_t key)
+static void command_key(void *owner, uint8_t key)
 {
+	struct console *con = owner;
+
 	switch (key) {
 	case 'x':
 	case 'X':
@@ -188,25 +125,6 @@ static void command_key(struct console *con, uint8_t key)
 		console_put(&con->chr, (const uint8_t *)help, sizeof(help) - 1);
 		break;
 	}
-}
-
-/* take the commands out of what was typed; what is left, in place */
-static size_t filter_keys(struct console *con, uint8_t *buf, size_t len)
-{
-	size_t i, n = 0;
-
-	for (i = 0; i < len; i++) {
-		if (!con->escaped && buf[i] == ESCAPE) {
-			con->escaped = true;
-			continue;
-		}
-		if (con->escaped && buf[i] != ESCAPE)
-			command_key(con, buf[i]);
-		else
-			buf[n++] = buf[i];
-		con->escaped = false;
-	}
-	return n;
 }
 
 /* false: nothing more to read now */
@@ -228,7 +146,7 @@ static bool console_read(struct console *con)
 		return false;
 	}
 	if (con->tty)
-		n = filter_keys(con, buf, n);
+		n = terminal_filter(&con->commands, buf, n);
 	chardev_input(&con->chr, buf, n);
 	return true;
 }
@@ -298,15 +216,8 @@ static void output_open(struct console *con)
 
 static void input_open(struct console *con)
 {
-	pid_t foreground = tcgetpgrp(STDIN_FILENO);
-
-	con->tty = isatty(STDIN_FILENO);
-	/*
-	 * In the background, reading would stop the whole VM (SIGTTIN). A
-	 * terminal that does not control us (-1) has no background.
-	 */
-	if (con->tty && foreground >= 0 && foreground != getpgrp()) {
-		con->tty = false;
+	con->tty = terminal_ours();
+	if (!con->tty && isatty(STDIN_FILENO)) {	/* in the background */
 		con->in = -1;
 		return;
 	}
@@ -330,6 +241,8 @@ struct chardev *console_stdio_new(struct loop *loop,
 	con->in = -1;
 	if (keys)
 		con->keys = *keys;
+	con->commands.command = command_key;
+	con->commands.owner = con;
 	con->in_timer = loop_timer_new(loop, console_in_timer, con);
 	if (!con->in_timer)
 		goto nomem;
