@@ -306,6 +306,11 @@ struct mem *machine_mem(struct machine *m)
 	return m->env.mem;
 }
 
+struct chardev *machine_console(struct machine *m)
+{
+	return m->console;
+}
+
 /* ---- building ------------------------------------------------------------- */
 
 static void wires_reset(void *owner)
@@ -433,6 +438,9 @@ static int open_console(struct machine *m, char *err, size_t errlen)
 		m->console = chardev_file_new(m->env.loop,
 					      m->cfg->console_path, err,
 					      errlen);
+		break;
+	case CONSOLE_NONE:
+		m->console = chardev_none_new(m->env.loop, err, errlen);
 		break;
 	default:
 		m->console = console_stdio_new(m->env.loop, &keys, err, errlen);

@@ -16,10 +16,11 @@
 
 struct api_vm;
 struct block;
+struct chardev;
 struct mem;
 struct vmm_state;
 
-enum console_kind { CONSOLE_STDIO, CONSOLE_SOCKET, CONSOLE_FILE };
+enum console_kind { CONSOLE_STDIO, CONSOLE_SOCKET, CONSOLE_FILE, CONSOLE_NONE };
 enum net_kind { NET_USER, NET_TAP, NET_NONE };
 
 struct vm_config {
@@ -71,6 +72,7 @@ void machine_free(struct machine *m);
 int machine_reset(struct machine *m);
 void machine_power_button(struct machine *m);	/* ACPI */
 struct mem *machine_mem(struct machine *m);	/* constant after machine_build */
+struct chardev *machine_console(struct machine *m);	/* so is this */
 /* vCPU 0's state at reset becomes the one in which it begins in this machine */
 void machine_boot_state(struct machine *m, struct vmm_state *st);
 

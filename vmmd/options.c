@@ -10,12 +10,12 @@
 #include <sys/un.h>
 #include <net/if.h>
 
+#include "control/names.h"
 #include "cpuid.h"
 #include "options.h"
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_net.h"
 
-#define NAME_MAX_LEN	64
 #define MAX_FORWARDS	(sizeof(((struct vm_config *)0)->forward) / \
 			 sizeof(((struct vm_config *)0)->forward[0]))
 
@@ -71,6 +71,7 @@ const char options_run_help[] =
 "                        machine (default)\n"
 "  --console socket=PATH serial console on a Unix socket\n"
 "  --console file=PATH   serial console's output into a file\n"
+"  --console none        no serial console but that of vmmd console NAME\n"
 "  --kernel FILE         start this Linux kernel (a bzImage) without firmware; DISK\n"
 "                        may be left out then\n"
 "  --initrd FILE         its initial RAM file system\n"
@@ -78,7 +79,8 @@ const char options_run_help[] =
 "  --firmware FILE       BIOS image (default " OPTIONS_FIRMWARE ")\n"
 "  --firmware-log FILE   what the firmware says on port 0x402, into a file; -:\n"
 "                        standard error\n"
-"  --name NAME           name of the machine (default: DISK's file name)\n"
+"  --name NAME           name of the machine for vmmd list and others, which no other\n"
+"                        running one has (default: DISK's file name)\n"
 "  --grace SECONDS       time to power off after SIGTERM (default 30); 0: none\n"
 "  --on-crash reset      a triple fault resets the machine (default)\n"
 "  --on-crash exit       a triple fault ends the machine\n"
@@ -302,6 +304,10 @@ static int parse_console(struct parse *p, const char *s)
 		c->console = CONSOLE_STDIO;
 		return 0;
 	}
+	if (!strcmp(s, "none")) {
+		c->console = CONSOLE_NONE;
+		return 0;
+	}
 	if (!strncmp(s, "socket=", 7) && s[7]) {
 		if (strlen(s + 7) > max)
 			return bad(p, "--console socket=PATH wants at most %zu characters, found %zu: give a shorter path",
@@ -315,20 +321,14 @@ static int parse_console(struct parse *p, const char *s)
 		c->console_path = s + 5;
 		return 0;
 	}
-	return bad(p, "--console wants stdio, socket=PATH or file=PATH, found '%s'",
+	return bad(p, "--console wants stdio, socket=PATH, file=PATH or none, found '%s'",
 		   s);
 }
 
 static int parse_name(struct parse *p, const char *s)
 {
-	const char *c;
-
-	for (c = s; *c; c++)
-		if (!isalnum((unsigned char)*c) && !strchr("._-", *c))
-			break;
-	if (!*s || *c || c - s > NAME_MAX_LEN)
-		return bad(p, "--name wants 1 to %d letters, digits, '.', '_' or '-', found '%s'",
-			   NAME_MAX_LEN, s);
+	if (!names_valid(s))
+		return bad(p, "--name wants " NAMES_RULE ", found '%s'", s);
 	p->opt->config.name = s;
 	return 0;
 }

@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "control/commands.h"
 #include "cpuid.h"
 #include "loop.h"
 #include "vcpu.h"
@@ -278,7 +279,9 @@ static int vm_setup(struct vm *vm, char *err, size_t errlen)
 				  &vm->opt->config, err, errlen);
 	if (!vm->machine)
 		return -EINVAL;
-	ret = api_open(&vm->api, err, errlen);
+	ret = commands_name(vm, err, errlen);
+	if (!ret)
+		ret = api_open(&vm->api, err, errlen);
 	if (!ret)
 		ret = check_limits(vm, err, errlen);
 	if (!ret)
@@ -296,10 +299,14 @@ static int vm_setup(struct vm *vm, char *err, size_t errlen)
 			return ret;
 		}
 	}
-	return 0;
+	ret = commands_open(vm);
+	if (ret)
+		snprintf(err, errlen, "cannot make the control socket: %s",
+			 strerror(-ret));
+	return ret;
 }
 
-static void vm_teardown(struct vm *vm)
+static void vm_teardown(struct vm *vm, int code)
 {
 	unsigned int i;
 
@@ -309,16 +316,18 @@ static void vm_teardown(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 	for (i = 0; i < vm->nvcpus; i++)
 		vcpu_join(&vm->vcpu[i]);
+	commands_detach(vm);
 	/* devices may still have requests in flight: they go before the fds */
 	if (vm->machine)
 		machine_free(vm->machine);
 	for (i = 0; i < vm->nvcpus; i++)
 		vcpu_destroy(&vm->vcpu[i]);
+	api_close(&vm->api);
+	commands_close(vm, code);
 	if (vm->loop) {
 		vm_signal_free(vm);
 		loop_free(vm->loop);
 	}
-	api_close(&vm->api);
 	free(vm->vcpu);
 }
 
@@ -328,6 +337,7 @@ int vm_run(const struct vm_options *opt)
 		.api = { .dev = -1, .fd = -1 },
 		.opt = opt,
 		.signal_fd = -1,
+		.started_at = loop_now(),
 	};
 	char err[512] = "";
 	int code = VM_EXIT_ERROR;
@@ -342,7 +352,7 @@ int vm_run(const struct vm_options *opt)
 		pthread_mutex_unlock(&vm.lock);
 		code = loop_run(vm.loop);
 	}
-	vm_teardown(&vm);
+	vm_teardown(&vm, code);
 	pthread_cond_destroy(&vm.changed);
 	pthread_mutex_destroy(&vm.lock);
 	return code;

@@ -39,6 +39,8 @@ enum vm_pause_why {
 	VM_PAUSE_REPORT		= 1 << 3,
 };
 
+struct commands;
+struct control;
 struct vcpu;
 
 struct vm {
@@ -61,6 +63,9 @@ struct vm {
 	bool asked;			/* lock: the power button was pressed */
 	uint64_t asked_at;		/* lock: loop_now() */
 	unsigned int grace;		/* lock: seconds from then on */
+	uint64_t started_at;		/* loop_now() */
+	struct control *control;	/* NULL: no socket */
+	struct commands *commands;	/* NULL: no name */
 };
 
 /* run a VM from nothing to its end; enum vm_exit, errors are on stderr */

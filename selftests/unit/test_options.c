@@ -98,6 +98,8 @@ static void test_everything(void **state)
 	assert_int_equal(c->net_queues, 16);
 	assert_string_equal(c->tap, "tap0");
 	assert_int_equal(c->console, CONSOLE_FILE);
+	assert_int_equal(parse("vmmd run d --console none"), OPTIONS_RUN);
+	assert_int_equal(c->console, CONSOLE_NONE);
 	assert_int_equal(parse("vmmd run --net none -- -disk-"), OPTIONS_RUN);
 	assert_string_equal(c->disk, "-disk-");
 	assert_int_equal(parse("vmmd run d --balloon 0"), OPTIONS_RUN);
