@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <stdio.h>
+#include <string.h>
 
 #include "options.h"
+#include "verb_overlay.h"
 #include "vm.h"
 
 static int print(const char *text)
@@ -18,6 +20,8 @@ int main(int argc, char **argv)
 	struct vm_options opt;
 	char err[512];
 
+	if (argc > 1 && !strcmp(argv[1], "overlay"))
+		return verb_overlay(argc - 1, argv + 1);
 	switch (options_parse(argc, argv, &opt, err, sizeof(err))) {
 	case OPTIONS_HELP:
 		return print(options_help);

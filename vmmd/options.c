@@ -26,6 +26,7 @@ static_assert(OPTIONS_QUEUES_MAX == VIRTIO_BLK_QUEUES_MAX &&
 const char options_help[] =
 "usage: vmmd run DISK [OPTION]...   run a virtual machine from a disk image\n"
 "       vmmd run --help             its options\n"
+"       vmmd overlay BASE TOP       make a disk that has only what differs from BASE\n"
 "       vmmd --help | help          this text\n"
 "       vmmd --version\n"
 "\n"
@@ -36,8 +37,8 @@ const char options_run_help[] =
 "usage: vmmd run DISK [OPTION]...\n"
 "       vmmd run [DISK] --kernel FILE [OPTION]...\n"
 "\n"
-"Run a virtual machine from DISK, a raw disk image or a block device, until it\n"
-"powers itself off. SIGTERM presses its power button.\n"
+"Run a virtual machine from DISK, a raw disk image, a block device or an overlay\n"
+"(see vmmd overlay), until it powers itself off. SIGTERM presses its power button.\n"
 "\n"
 "  --cpus N              virtual CPUs (default 1)\n"
 "  --memory SIZE         guest memory, with a suffix K, M, G or T; no suffix:\n"
@@ -564,7 +565,7 @@ enum options_verdict options_parse(int argc, char **argv,
 	if (is_one_of(argv[1], "--version", "-V", "version"))
 		return OPTIONS_VERSION;
 	if (strcmp(argv[1], "run")) {
-		bad(&p, "the command run is wanted, found '%s': see vmmd --help",
+		bad(&p, "the command run or overlay is wanted, found '%s': see vmmd --help",
 		    argv[1]);
 		return OPTIONS_BAD;
 	}

@@ -26,107 +26,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "block/block_priv.h"
+#include "block_fixture.h"
 #include "loop.h"
 
-#define MIB	(1024 * 1024ULL)
-#define DISK	(4 * MIB)
-
-static char dir[] = "/var/tmp/test_block.XXXXXX";
-static char path[128];
-static char err[512];
-
-struct disk {
-	pthread_mutex_t lock;
-	struct loop *loop;
-	struct block *b;
-};
-
-struct answer {
-	struct block_req req;
-	bool done;
-	int result;
-	unsigned int order;
-};
-
-static unsigned int answers;
-
-static void on_done(struct block_req *req, int result)
-{
-	struct answer *a = req->owner;
-
-	assert_false(a->done);
-	a->done = true;
-	a->result = result;
-	a->order = answers++;
-}
-
-static void make_file(const void *head, size_t len, uint64_t size)
-{
-	int fd = open(path, O_CREAT | O_TRUNC | O_RDWR, 0600);
-
-	assert_true(fd >= 0);
-	assert_int_equal(write(fd, head, len), len);
-	assert_int_equal(ftruncate(fd, size), 0);
-	close(fd);
-}
-
-static struct disk *disk_open(const struct block_opts *opts)
-{
-	struct disk *d = calloc(1, sizeof(*d));
-
-	pthread_mutex_init(&d->lock, NULL);
-	d->loop = loop_new(&d->lock);
-	d->b = block_open(path, opts, d->loop, err, sizeof(err));
-	return d;
-}
-
-static void disk_close(struct disk *d)
-{
-	block_close(d->b);
-	loop_free(d->loop);
-	free(d);
-}
-
-static void submit(struct disk *d, struct answer *a, enum block_op op,
-		   uint64_t offset, uint64_t len, struct iovec *iov,
-		   unsigned int niov)
-{
-	*a = (struct answer){
-		.req = {
-			.op = op, .offset = offset, .len = len, .iov = iov,
-			.niov = niov, .done = on_done, .owner = a,
-		},
-	};
-	block_submit(d->b, &a->req);
-	assert_false(a->done);		/* never from inside */
-}
-
-static int one(struct disk *d, enum block_op op, uint64_t offset, void *buf,
-	       uint64_t len)
-{
-	struct iovec iov = { buf, len };
-	struct answer a;
-
-	submit(d, &a, op, offset, len, &iov, 1);
-	block_drain(d->b);
-	assert_true(a.done);
-	return a.result;
-}
-
 /* ---- refusals ------------------------------------------------------------- */
-
-static void refused(const char *what, const char *remedy)
-{
-	const struct block_opts opts = { 0 };
-	struct disk *d = disk_open(&opts);
-
-	assert_null(d->b);
-	if (!strstr(err, what) || !strstr(err, remedy) || !strstr(err, path) ||
-	    strchr(err, '\n'))
-		fail_msg("'%s' lacks '%s' or '%s'", err, what, remedy);
-	disk_close(d);
-}
 
 static void test_missing(void **state)
 {
@@ -251,36 +154,6 @@ static void test_locked(void **state)
 
 /* ---- requests, on each engine --------------------------------------------- */
 
-enum engine { URING, SYNC, DIRECT };
-
-static const char *const engine_names[] = { "io_uring", "sync", "direct" };
-
-static struct disk *open_on(enum engine e, const struct block_opts *base)
-{
-	struct block_opts opts = *base;
-	struct disk *d;
-
-	opts.direct = e == DIRECT;
-	d = disk_open(&opts);
-	if (!d->b && e == DIRECT) {
-		disk_close(d);
-		return NULL;
-	}
-	assert_non_null(d->b);
-	if (e == SYNC && d->b->uring) {
-		/* as on a host that forbids it */
-		loop_fd_remove(d->b->ring_fd);
-		io_uring_queue_exit(&d->b->ring);
-		d->b->uring = false;
-	}
-	if (e == DIRECT) {
-		assert_true(d->b->direct);
-		/* be as strict as the strictest host */
-		d->b->align = 4096;
-	}
-	return d;
-}
-
 static void on_each_engine(void (*fn)(struct disk *d),
 			   const struct block_opts *opts)
 {
@@ -300,16 +173,6 @@ static void on_each_engine(void (*fn)(struct disk *d),
 }
 
 static const struct block_opts plain = { 0 };
-
-static uint64_t seed = 0x2545f4914f6cdd1dULL;
-
-static uint32_t rnd(uint32_t below)
-{
-	seed ^= seed << 13;
-	seed ^= seed >> 7;
-	seed ^= seed << 17;
-	return (seed >> 32) % below;
-}
 
 static void do_random(struct disk *d)
 {
@@ -521,14 +384,14 @@ static void do_flush(struct disk *d)
 	static uint8_t buf[MIB];
 	unsigned int i;
 
-	if (d->b->direct || dirty_pages(d->b->fd) < 0)
+	if (d->b->file->direct || dirty_pages(d->b->file->fd) < 0)
 		return;
 	for (i = 0; i < 4; i++) {
 		memset(buf, i, sizeof(buf));
 		assert_int_equal(one(d, BLOCK_WRITE, i * MIB, buf, MIB), 0);
-		assert_true(dirty_pages(d->b->fd) > 0);
+		assert_true(dirty_pages(d->b->file->fd) > 0);
 		assert_int_equal(one(d, BLOCK_FLUSH, 0, NULL, 0), 0);
-		assert_int_equal(dirty_pages(d->b->fd), 0);
+		assert_int_equal(dirty_pages(d->b->file->fd), 0);
 	}
 }
 
@@ -543,7 +406,7 @@ static void do_written_zeroes(struct disk *d)
 {
 	static uint8_t buf[MIB], want[MIB];
 
-	d->b->no_zero_range = true;
+	d->b->file->no_zero_range = true;
 	memset(buf, 0x77, sizeof(buf));
 	memset(want, 0x77, sizeof(want));
 	memset(want + 512, 0, MIB - 1536);
@@ -850,22 +713,6 @@ static void test_wait_for_room(void **state)
 	in_child(wait_child);
 }
 
-static int group_setup(void **state)
-{
-	(void)state;
-	if (!mkdtemp(dir))
-		return -1;
-	snprintf(path, sizeof(path), "%s/disk.img", dir);
-	return 0;
-}
-
-static int group_teardown(void **state)
-{
-	(void)state;
-	unlink(path);
-	return rmdir(dir);
-}
-
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -892,6 +739,6 @@ int main(void)
 		cmocka_unit_test(test_wait_for_room),
 	};
 
-	return cmocka_run_group_tests_name("block", tests, group_setup,
-					   group_teardown);
+	return cmocka_run_group_tests_name("block", tests, block_setup,
+					   block_teardown);
 }

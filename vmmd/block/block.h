@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * A disk's bytes: a raw file or a block device, driven through io_uring.
- * Knows nothing of virtio. Completions come as callbacks with the machine lock
+ * A disk's bytes: a raw file, a block device or an overlay over one of them,
+ * driven through io_uring. Knows nothing of virtio. Completions come as callbacks with the machine lock
  * held: in the loop's thread, and in that of block_unplug for what the host had
  * at hand.
  */
@@ -12,7 +12,10 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#define BLOCK_GRANULE	4096U	/* bytes: unit of overlays */
+
 struct block;
+struct block_file;
 struct loop;
 
 enum block_op {
@@ -27,7 +30,7 @@ struct block_req {
 	enum block_op op;
 	uint64_t offset;	/* bytes */
 	uint64_t len;		/* bytes */
-	struct iovec *iov;	/* read, write: sums to len; consumed */
+	struct iovec *iov;	/* read, write: sums to len; may be consumed */
 	unsigned int niov;
 	bool may_unmap;		/* write zeroes: the range may be deallocated */
 	/*
@@ -37,7 +40,10 @@ struct block_req {
 	 */
 	void (*done)(struct block_req *req, int result);
 	void *owner;
-	/* block.c's own */
+	/* block/'s own */
+	bool piece;		/* of what a request needs, or of our own */
+	struct block_file *file;
+	uint64_t pos;		/* offset in the file */
 	uint64_t progress;	/* bytes done */
 	void *bounce;
 	uint64_t bounce_start;	/* offset of the bounce buffer's first byte */
@@ -58,7 +64,8 @@ struct block_opts {
  * Open and lock (OFD lock: another vmmd is refused). NULL on failure, with one
  * line that says what was wanted, what was found and what to do in err[].
  * Refused: missing, a directory, unreadable, empty, not a multiple of 512, a
- * qcow2/vmdk/vdi/vhdx by its magic (names `qemu-img convert`), locked.
+ * qcow2/vmdk/vdi/vhdx by its magic (names `qemu-img convert`), locked; an
+ * overlay that is damaged, or whose base is missing or not as it was.
  */
 struct block *block_open(const char *path, const struct block_opts *opts,
 			 struct loop *loop, char *err, unsigned long errlen);
@@ -82,6 +89,14 @@ void block_unplug(struct block *b);
  * the place to tell of all of them at once.
  */
 void block_set_batch(struct block *b, void (*fn)(void *owner), void *owner);
-void block_drain(struct block *b);	/* until nothing is in flight */
+void block_drain(struct block *b);	/* until no request is in flight */
+
+/*
+ * Make an overlay over base: a file that has what is written to it and takes
+ * the rest from base, which is not changed. top must not exist. 0, or -1 with
+ * one line in err[].
+ */
+int block_overlay_create(const char *top, const char *base, char *err,
+			 unsigned long errlen);
 
 #endif

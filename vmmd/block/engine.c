@@ -23,31 +23,31 @@
 
 /* ---- io_uring ------------------------------------------------------------- */
 
-static void uring_prepare(struct block *b, struct io_uring_sqe *sqe,
+static void uring_prepare(int fd, struct io_uring_sqe *sqe,
 			  const struct block_step *step)
 {
 	switch (step->op) {
 	case STEP_READ:
 		if (step->niov == 1)
-			io_uring_prep_read(sqe, b->fd, step->iov->iov_base,
+			io_uring_prep_read(sqe, fd, step->iov->iov_base,
 					   step->iov->iov_len, step->offset);
 		else
-			io_uring_prep_readv(sqe, b->fd, step->iov, step->niov,
+			io_uring_prep_readv(sqe, fd, step->iov, step->niov,
 					    step->offset);
 		break;
 	case STEP_WRITE:
 		if (step->niov == 1)
-			io_uring_prep_write(sqe, b->fd, step->iov->iov_base,
+			io_uring_prep_write(sqe, fd, step->iov->iov_base,
 					    step->iov->iov_len, step->offset);
 		else
-			io_uring_prep_writev(sqe, b->fd, step->iov, step->niov,
+			io_uring_prep_writev(sqe, fd, step->iov, step->niov,
 					     step->offset);
 		break;
 	case STEP_FSYNC:
-		io_uring_prep_fsync(sqe, b->fd, IORING_FSYNC_DATASYNC);
+		io_uring_prep_fsync(sqe, fd, IORING_FSYNC_DATASYNC);
 		break;
 	case STEP_FALLOCATE:
-		io_uring_prep_fallocate(sqe, b->fd, step->mode, step->offset,
+		io_uring_prep_fallocate(sqe, fd, step->mode, step->offset,
 					step->len);
 		break;
 	}
@@ -67,7 +67,7 @@ static void uring_issue(struct block *b, struct block_req *req,
 	/* the queue has room for BLOCK_DEPTH, and no more are in flight */
 	struct io_uring_sqe *sqe = io_uring_get_sqe(&b->ring);
 
-	uring_prepare(b, sqe, step);
+	uring_prepare(req->file->fd, sqe, step);
 	io_uring_sqe_set_data(sqe, req);
 	b->unsubmitted = true;
 }
@@ -89,17 +89,17 @@ static void uring_reap(struct block *b)
 
 /* ---- synchronous ---------------------------------------------------------- */
 
-static ssize_t sync_call(struct block *b, const struct block_step *step)
+static ssize_t sync_call(int fd, const struct block_step *step)
 {
 	switch (step->op) {
 	case STEP_READ:
-		return preadv(b->fd, step->iov, step->niov, step->offset);
+		return preadv(fd, step->iov, step->niov, step->offset);
 	case STEP_WRITE:
-		return pwritev(b->fd, step->iov, step->niov, step->offset);
+		return pwritev(fd, step->iov, step->niov, step->offset);
 	case STEP_FSYNC:
-		return fdatasync(b->fd);
+		return fdatasync(fd);
 	case STEP_FALLOCATE:
-		return fallocate(b->fd, step->mode, step->offset, step->len);
+		return fallocate(fd, step->mode, step->offset, step->len);
 	}
 	return -1;
 }
@@ -107,7 +107,7 @@ static ssize_t sync_call(struct block *b, const struct block_step *step)
 static void sync_issue(struct block *b, struct block_req *req,
 		       const struct block_step *step)
 {
-	ssize_t n = sync_call(b, step);
+	ssize_t n = sync_call(req->file->fd, step);
 
 	engine_post(b, req, n < 0 ? -errno : n);
 }

@@ -18,52 +18,64 @@
 #include <unistd.h>
 
 #include "block/block_priv.h"
+#include "block/overlay.h"
 
 #define SECTOR	512
 
-struct refusal {
-	char *err;
-	unsigned long len;
-	const char *path;
-};
-
-__attribute__((format(printf, 2, 3)))
-static int refuse(const struct refusal *r, const char *fmt, ...)
+int file_refuse(const struct block_file *f, char *err, unsigned long errlen,
+		const char *fmt, ...)
 {
 	va_list ap;
 	int n;
 
-	n = snprintf(r->err, r->len, "disk %s: ", r->path);
-	if (n < 0 || (unsigned long)n >= r->len)
+	if (f->above)
+		n = snprintf(err, errlen, "disk %s (base of overlay %s): ",
+			     f->path, f->above->path);
+	else
+		n = snprintf(err, errlen, "disk %s: ", f->path);
+	if (n < 0 || (unsigned long)n >= errlen)
 		return -1;
 	va_start(ap, fmt);
-	vsnprintf(r->err + n, r->len - n, fmt, ap);
+	vsnprintf(err + n, errlen - n, fmt, ap);
 	va_end(ap);
 	return -1;
 }
 
-static int refuse_open(const struct refusal *r, const struct block_opts *opts,
-		       int error)
+/* what the steps of opening need */
+struct opening {
+	struct block_file *f;
+	const struct block_opts *opts;
+	char *err;
+	unsigned long errlen;
+};
+
+#define refuse(o, ...)	file_refuse((o)->f, (o)->err, (o)->errlen, __VA_ARGS__)
+
+static int refuse_open(const struct opening *o, int error)
 {
+	const struct block_opts *opts = o->opts;
+
 	switch (error) {
 	case ENOENT:
-		return refuse(r, "there is no such file; name a raw disk image or a block device (truncate -s 8G FILE makes an empty one)");
+		if (o->f->above)
+			return refuse(o, "there is no such file; bring it back to where the overlay looks for it");
+		return refuse(o, "there is no such file; name a raw disk image or a block device (truncate -s 8G FILE makes an empty one)");
 	case EACCES:
 	case EPERM:
-		return refuse(r, "no permission to open it for %s; change its mode or run as its owner",
+		return refuse(o, "no permission to open it for %s; change its mode or run as its owner",
 			      opts->read_only ? "reading" : "reading and writing");
 	case EROFS:
-		return refuse(r, "it is on a read-only file system and is wanted for writing; copy it, or attach it read-only");
+		return refuse(o, "it is on a read-only file system and is wanted for writing; copy it, put an overlay over it, or attach it read-only");
 	case EISDIR:
-		return refuse(r, "it is a directory; name a raw disk image or a block device");
+		return refuse(o, "it is a directory; name a raw disk image or a block device");
 	case EBUSY:
-		return refuse(r, "the host uses this block device (mounted?); unmount it first");
+		return refuse(o, "the host uses this block device (mounted?); unmount it first");
 	case EINVAL:
 		if (opts->direct)
-			return refuse(r, "its file system cannot do direct I/O; leave the option out");
+			return refuse(o, "its file system cannot do direct I/O; leave the option out");
 		break;
 	}
-	return refuse(r, "cannot be opened: %s", strerror(error));
+	return refuse(o, "cannot be opened: %s", strerror(error));
 }
 
 /* ---- formats that are no raw disk ----------------------------------------- */
@@ -145,15 +157,19 @@ static bool device_can_discard(dev_t dev)
 	return false;
 }
 
-static void probe_discard(struct block *b, const struct stat *st)
+static void probe_discard(struct block_file *f)
 {
-	if (b->read_only)
-		b->can_discard = false;
-	else if (b->is_device)
-		b->can_discard = device_can_discard(st->st_rdev);
-	else	/* a hole behind the end changes nothing */
-		b->can_discard = !fallocate(b->fd, FALLOC_FL_PUNCH_HOLE |
-					    FALLOC_FL_KEEP_SIZE, b->size, 4096);
+	const struct timespec time[2] = { { .tv_nsec = UTIME_OMIT }, f->st.st_mtim };
+
+	if (f->read_only || f->is_device) {
+		f->can_discard = !f->read_only &&
+			device_can_discard(f->st.st_rdev);
+		return;
+	}
+	/* a hole behind the end changes nothing, but the time that overlays know */
+	f->can_discard = !fallocate(f->fd, FALLOC_FL_PUNCH_HOLE |
+				    FALLOC_FL_KEEP_SIZE, f->st.st_size, 4096);
+	futimens(f->fd, time);
 }
 
 /* the smallest unit that a direct read takes; 0: none that we can give */
@@ -174,105 +190,152 @@ static unsigned int probe_align(int fd)
 
 /* ---- the steps of opening ------------------------------------------------- */
 
-static int probe_type(struct block *b, const struct stat *st,
-		      const struct refusal *r)
+static int probe_type(const struct opening *o)
 {
+	struct block_file *f = o->f;
 	int lbs = SECTOR;
 
-	if (S_ISDIR(st->st_mode))
-		return refuse_open(r, &(struct block_opts){ 0 }, EISDIR);
-	if (S_ISREG(st->st_mode)) {
-		b->size = st->st_size;
+	if (S_ISDIR(f->st.st_mode))
+		return refuse_open(o, EISDIR);
+	if (S_ISREG(f->st.st_mode)) {
+		f->size = f->st.st_size;
 		return 0;
 	}
-	if (!S_ISBLK(st->st_mode))
-		return refuse(r, "it is neither a file nor a block device; name a raw disk image or a block device");
-	b->is_device = true;
-	if (ioctl(b->fd, BLKGETSIZE64, &b->size) < 0)
-		return refuse(r, "its size cannot be read: %s", strerror(errno));
-	if (!ioctl(b->fd, BLKSSZGET, &lbs))
-		b->device_align = lbs;
+	if (!S_ISBLK(f->st.st_mode))
+		return refuse(o, "it is neither a file nor a block device; name a raw disk image or a block device");
+	f->is_device = true;
+	if (ioctl(f->fd, BLKGETSIZE64, &f->size) < 0)
+		return refuse(o, "its size cannot be read: %s", strerror(errno));
+	if (!ioctl(f->fd, BLKSSZGET, &lbs))
+		f->device_align = lbs;
 	return 0;
 }
 
-static int probe_content(struct block *b, const struct refusal *r)
+static int probe_content(const struct opening *o)
 {
+	struct block_file *f = o->f;
 	const char *format;
 
-	if (!b->size)
-		return refuse(r, "it is empty; a disk has at least one sector (truncate -s 8G FILE gives it a size)");
-	format = find_format(b->fd, b->size);
+	if (!f->size)
+		return refuse(o, "it is empty; a disk has at least one sector (truncate -s 8G FILE gives it a size)");
+	f->is_overlay = !f->is_device && overlay_is(f->fd);
+	if (f->is_overlay)
+		return 0;
+	format = find_format(f->fd, f->size);
 	if (format)
-		return refuse(r, "it is a %s image and a raw one is wanted; convert it: qemu-img convert -O raw %s %s.raw",
-			      format, r->path, r->path);
-	if (b->size % SECTOR)
-		return refuse(r, "its size of %llu bytes is not a multiple of %u; is it a raw disk image? (truncate -s %%%u FILE rounds it up)",
-			      (unsigned long long)b->size, SECTOR, SECTOR);
+		return refuse(o, "it is a %s image and a raw one is wanted; convert it: qemu-img convert -O raw %s %s.raw",
+			      format, f->path, f->path);
+	if (f->size % SECTOR)
+		return refuse(o, "its size of %llu bytes is not a multiple of %u; is it a raw disk image? (truncate -s %%%u FILE rounds it up)",
+			      (unsigned long long)f->size, SECTOR, SECTOR);
+	return 0;
+}
+
+/* before it is locked: we would find our own lock and blame another vmmd */
+static int probe_chain(const struct opening *o)
+{
+	const struct block_file *f = o->f, *a;
+	unsigned int depth = 1;
+
+	for (a = f->above; a; a = a->above, depth++)
+		if (a->st.st_dev == f->st.st_dev && a->st.st_ino == f->st.st_ino)
+			return refuse(o, "its chain of overlays comes back to %s; it has no bottom and is of no use",
+				      a->path);
+	if (depth > OVERLAY_DEPTH_MAX)
+		return refuse(o, "a chain has at most %u files, and this one would be one more; copy some of them together",
+			      OVERLAY_DEPTH_MAX);
 	return 0;
 }
 
 /* open file description locks: dropped with the last close, kill -9 or not */
-static int probe_lock(struct block *b, const struct refusal *r)
+static int probe_lock(const struct opening *o)
 {
 	struct flock lock = {
-		.l_type = b->read_only ? F_RDLCK : F_WRLCK,
+		.l_type = o->f->read_only ? F_RDLCK : F_WRLCK,
 		.l_whence = SEEK_SET,
 	};
 
-	if (!fcntl(b->fd, F_OFD_SETLK, &lock))
+	if (!fcntl(o->f->fd, F_OFD_SETLK, &lock))
 		return 0;
-	if (errno == EAGAIN || errno == EACCES)
-		return refuse(r, "it is locked: another vmmd has it open; stop that VM or give this one a copy");
-	return refuse(r, "it cannot be locked: %s", strerror(errno));
+	if (errno != EAGAIN && errno != EACCES)
+		return refuse(o, "it cannot be locked: %s", strerror(errno));
+	if (o->f->above)
+		return refuse(o, "it is locked: another vmmd has it open for writing; stop that VM");
+	return refuse(o, "it is locked: another vmmd has it open%s; stop that VM or give this one a copy",
+		      o->f->read_only ? "" : ", itself or as the base of an overlay");
 }
 
 /* format and content were looked at through the page cache: now O_DIRECT */
-static int probe_direct(struct block *b, const struct block_opts *opts,
-			const struct refusal *r)
+static int probe_direct(const struct opening *o)
 {
+	struct block_file *f = o->f;
 	int flags;
 
-	if (!opts->direct)
+	if (!o->opts->direct)
 		return 0;
-	flags = fcntl(b->fd, F_GETFL);
-	if (flags < 0 || fcntl(b->fd, F_SETFL, flags | O_DIRECT) < 0)
-		return refuse_open(r, opts, errno);
-	b->direct = true;
-	b->align = probe_align(b->fd);
-	if (!b->align)
-		return refuse(r, "direct I/O needs an alignment of more than 4096 bytes; leave the option out");
-	if (b->size % b->align)
-		return refuse(r, "direct I/O here needs a size that is a multiple of %u, and it is %llu; leave the option out or enlarge it",
-			      b->align, (unsigned long long)b->size);
+	flags = fcntl(f->fd, F_GETFL);
+	if (flags < 0 || fcntl(f->fd, F_SETFL, flags | O_DIRECT) < 0)
+		return refuse_open(o, errno);
+	f->direct = true;
+	f->align = probe_align(f->fd);
+	if (!f->align)
+		return refuse(o, "direct I/O needs an alignment of more than 4096 bytes; leave the option out");
+	if (f->size % f->align)
+		return refuse(o, "direct I/O here needs a size that is a multiple of %u, and it is %llu; leave the option out or enlarge it",
+			      f->align, (unsigned long long)f->size);
 	return 0;
 }
 
-int block_probe(struct block *b, const char *path,
-		const struct block_opts *opts, char *err, unsigned long errlen)
+int file_open(struct block_file *f, const char *path,
+	      const struct block_opts *opts, const struct block_file *above,
+	      char *err, unsigned long errlen)
 {
-	const struct refusal r = { err, errlen, path };
+	const struct opening o = { f, opts, err, errlen };
 	int flags = O_CLOEXEC | O_NONBLOCK |
 		(opts->read_only ? O_RDONLY : O_RDWR);
-	struct stat st;
 
-	b->align = 1;
-	b->device_align = SECTOR;
-	b->read_only = opts->read_only;
-	/* a pipe or a tape must not block or move: look first, O_EXCL on devices */
-	if (stat(path, &st) < 0)
-		return refuse_open(&r, opts, errno);
-	if (S_ISBLK(st.st_mode) && !opts->read_only)
-		flags |= O_EXCL;
-	b->fd = open(path, flags);
-	if (b->fd < 0)
-		return refuse_open(&r, opts, errno);
-	if (fstat(b->fd, &st) < 0)
-		return refuse(&r, "cannot be examined: %s", strerror(errno));
-	if (probe_type(b, &st, &r) || probe_content(b, &r) ||
-	    probe_lock(b, &r) || probe_direct(b, opts, &r))
+	*f = (struct block_file){
+		.fd = -1,
+		.path = strdup(path),
+		.align = 1,
+		.device_align = SECTOR,
+		.read_only = opts->read_only,
+		.above = above,
+	};
+	if (!f->path) {
+		snprintf(err, errlen, "disk %s: no memory", path);
 		return -1;
-	probe_discard(b, &st);
+	}
+	/* a pipe or a tape must not block or move: look first, O_EXCL on devices */
+	if (stat(path, &f->st) < 0)
+		return refuse_open(&o, errno);
+	if (S_ISBLK(f->st.st_mode) && !opts->read_only)
+		flags |= O_EXCL;
+	f->fd = open(path, flags);
+	if (f->fd < 0)
+		return refuse_open(&o, errno);
+	if (fstat(f->fd, &f->st) < 0)
+		return refuse(&o, "cannot be examined: %s", strerror(errno));
+	if (probe_type(&o) || probe_content(&o) || probe_chain(&o) ||
+	    probe_lock(&o) || probe_direct(&o))
+		return -1;
+	/* it may have been written to until it was locked */
+	if (fstat(f->fd, &f->st) < 0)
+		return refuse(&o, "cannot be examined: %s", strerror(errno));
+	probe_discard(f);
 	/* files do not care, devices might */
-	fcntl(b->fd, F_SETFL, fcntl(b->fd, F_GETFL) & ~O_NONBLOCK);
-	return 0;
+	fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) & ~O_NONBLOCK);
+	return f->is_overlay ? overlay_load(f, opts, err, errlen) : 0;
+}
+
+void file_close(struct block_file *f)
+{
+	if (f->below) {
+		file_close(f->below);
+		free(f->below);
+	}
+	if (f->fd >= 0)
+		close(f->fd);
+	free(f->bits);
+	free(f->path);
 }
