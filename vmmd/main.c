@@ -1,9 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <stdio.h>
-#include <string.h>
 
 #include "options.h"
-#include "verb_overlay.h"
+#include "verbs.h"
 #include "vm.h"
 
 static int print(const char *text)
@@ -17,11 +16,15 @@ static int print(const char *text)
 
 int main(int argc, char **argv)
 {
+	const struct verb *verb = argc > 1 ? verbs_find(argv[1]) : NULL;
 	struct vm_options opt;
 	char err[512];
 
-	if (argc > 1 && !strcmp(argv[1], "overlay"))
-		return verb_overlay(argc - 1, argv + 1);
+	if (verb)
+		return verb->main(verb, argc - 1, argv + 1);
+	verb = argc > 2 && !strcmp(argv[1], "help") ? verbs_find(argv[2]) : NULL;
+	if (verb)
+		return print(verb->help);
 	switch (options_parse(argc, argv, &opt, err, sizeof(err))) {
 	case OPTIONS_HELP:
 		return print(options_help);

@@ -25,8 +25,14 @@ static_assert(OPTIONS_QUEUES_MAX == VIRTIO_BLK_QUEUES_MAX &&
 
 const char options_help[] =
 "usage: vmmd run DISK [OPTION]...   run a virtual machine from a disk image\n"
-"       vmmd run --help             its options\n"
+"       vmmd list                   list the running machines\n"
+"       vmmd info NAME              tell what one is and does\n"
+"       vmmd console NAME           attach to its serial console\n"
+"       vmmd pause | resume NAME    hold its CPUs, let them go on\n"
+"       vmmd stop NAME              press its power button, wait until it is off\n"
+"       vmmd kill NAME              force it off\n"
 "       vmmd overlay BASE TOP       make a disk that has only what differs from BASE\n"
+"       vmmd COMMAND --help         the options of each\n"
 "       vmmd --help | help          this text\n"
 "       vmmd --version\n"
 "\n"
@@ -565,7 +571,7 @@ enum options_verdict options_parse(int argc, char **argv,
 	if (is_one_of(argv[1], "--version", "-V", "version"))
 		return OPTIONS_VERSION;
 	if (strcmp(argv[1], "run")) {
-		bad(&p, "the command run or overlay is wanted, found '%s': see vmmd --help",
+		bad(&p, "there is no command '%s': see vmmd --help",
 		    argv[1]);
 		return OPTIONS_BAD;
 	}
