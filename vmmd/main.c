@@ -2,6 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "detach.h"
 #include "options.h"
 #include "verbs.h"
 #include "vm.h"
@@ -13,6 +14,19 @@ static int print(const char *text)
 		return VM_EXIT_ERROR;
 	}
 	return VM_EXIT_OK;
+}
+
+static int run(struct vm_options *opt)
+{
+	int status, ret;
+
+	if (!opt->detach)
+		return vm_run(opt);
+	ret = detach_begin(&opt->ready_fd, &status);
+	if (ret < 0)
+		fprintf(stderr, "vmmd: cannot make a process in the background: %s\n",
+			strerror(-ret));
+	return ret > 0 ? status : ret ? VM_EXIT_ERROR : vm_run(opt);
 }
 
 int main(int argc, char **argv)
@@ -39,5 +53,5 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	}
-	return vm_run(&opt);
+	return run(&opt);
 }

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <assert.h>
-#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdarg.h>
@@ -13,6 +12,7 @@
 #include "control/names.h"
 #include "cpuid.h"
 #include "options.h"
+#include "value.h"
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_net.h"
 
@@ -86,6 +86,8 @@ const char options_run_help[] =
 "  --firmware FILE       BIOS image (default " OPTIONS_FIRMWARE ")\n"
 "  --firmware-log FILE   what the firmware says on port 0x402, into a file; -:\n"
 "                        standard error\n"
+"  --detach              go on in the background once the guest runs; no console then\n"
+"                        but that of vmmd console NAME, unless --console gives one\n"
 "  --name NAME           name of the machine for vmmd list and others, which no other\n"
 "                        running one has (default: DISK's file name)\n"
 "  --grace SECONDS       time to power off after SIGTERM (default 30); 0: none\n"
@@ -100,6 +102,7 @@ struct parse {
 	struct vm_options *opt;
 	char *err;
 	size_t errlen;
+	bool console_given;
 };
 
 static int __attribute__((format(printf, 2, 3)))
@@ -113,28 +116,11 @@ bad(struct parse *p, const char *fmt, ...)
 	return -EINVAL;
 }
 
-/* all of s[0..len) as a decimal number in [min, max] */
-static bool number(const char *s, size_t len, uint64_t min, uint64_t max,
-		   uint64_t *out)
-{
-	uint64_t v = 0;
-	size_t i;
-
-	for (i = 0; i < len; i++) {
-		if (!isdigit((unsigned char)s[i]) ||
-		    __builtin_mul_overflow(v, 10, &v) ||
-		    __builtin_add_overflow(v, (uint64_t)(s[i] - '0'), &v))
-			return false;
-	}
-	*out = v;
-	return len && v >= min && v <= max;
-}
-
 static int parse_cpus(struct parse *p, const char *s)
 {
 	uint64_t n;
 
-	if (!number(s, strlen(s), 1, OPTIONS_CPUS_MAX, &n))
+	if (!value_number(s, strlen(s), 1, OPTIONS_CPUS_MAX, &n))
 		return bad(p, "--cpus wants a number from 1 to %d, found '%s'",
 			   OPTIONS_CPUS_MAX, s);
 	p->opt->config.cpus = n;
@@ -146,7 +132,7 @@ static int parse_queues(struct parse *p, const char *name, const char *s,
 {
 	uint64_t n;
 
-	if (!number(s, strlen(s), 1, OPTIONS_QUEUES_MAX, &n))
+	if (!value_number(s, strlen(s), 1, OPTIONS_QUEUES_MAX, &n))
 		return bad(p, "%s wants a number from 1 to %d, found '%s'",
 			   name, OPTIONS_QUEUES_MAX, s);
 	*out = n;
@@ -167,36 +153,13 @@ static int parse_net_queues(struct parse *p, const char *s)
 static int parse_size(struct parse *p, const char *name, const char *s,
 		      uint64_t min, uint64_t *out)
 {
-	static const char units[] = "KMGT";
-	size_t digits = strspn(s, "0123456789");
-	const char *unit = s + digits, *u;
-	unsigned int shift = 0;
-	uint64_t n;
+	int ret = value_size(name, s, min, OPTIONS_MEMORY_MAX, out, p->err,
+			     p->errlen);
 
-	if (*unit) {
-		u = strchr(units, toupper((unsigned char)*unit));
-		if (!u || (unit[1] && strcmp(unit + 1, "iB")))
-			return bad(p, "%s wants a size such as 512M or 2G, found '%s'",
-				   name, s);
-		shift = 10 * (u - units + 1);
-	}
-	if (!number(s, digits, 0, UINT64_MAX >> shift, &n))
-		return bad(p, "%s wants a size such as 512M or 2G, found '%s'",
-			   name, s);
-	n <<= shift;
-	if (n < min)
-		return bad(p, "%s wants at least %lluM, found '%s', which is %llu bytes: give more%s",
-			   name, (unsigned long long)min >> 20, s,
-			   (unsigned long long)n,
-			   shift ? "" : " (without a suffix it is bytes)");
-	if (n > OPTIONS_MEMORY_MAX)
-		return bad(p, "%s wants at most %lluT, found '%s': give less",
-			   name, OPTIONS_MEMORY_MAX >> 40, s);
-	if (n % 4096)
-		return bad(p, "%s wants a multiple of 4096 bytes, found '%s': round it to %llu",
-			   name, s, (unsigned long long)(n & ~4095ULL));
-	*out = n;
-	return 0;
+	if (!ret && *out % 4096)
+		ret = bad(p, "%s wants a multiple of 4096 bytes, found '%s': round it to %llu",
+			  name, s, (unsigned long long)(*out & ~4095ULL));
+	return ret;
 }
 
 static int parse_memory(struct parse *p, const char *s)
@@ -271,8 +234,8 @@ static int parse_forward(struct parse *p, const char *s)
 	host = strchr(s, ':');
 	guest = host ? strchr(host + 1, ':') : NULL;
 	if (!guest || (strncmp(s, "tcp:", 4) && strncmp(s, "udp:", 4)) ||
-	    !number(host + 1, guest - host - 1, 1, 65535, &h) ||
-	    !number(guest + 1, strlen(guest + 1), 1, 65535, &g))
+	    !value_number(host + 1, guest - host - 1, 1, 65535, &h) ||
+	    !value_number(guest + 1, strlen(guest + 1), 1, 65535, &g))
 		return bad(p, "--forward wants tcp:HOST:GUEST or udp:HOST:GUEST with port numbers from 1 to 65535, found '%s'",
 			   s);
 	f.udp = *s == 'u';
@@ -307,6 +270,7 @@ static int parse_console(struct parse *p, const char *s)
 	const size_t max = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
 
 	c->console_path = NULL;
+	p->console_given = true;
 	if (!strcmp(s, "stdio")) {
 		c->console = CONSOLE_STDIO;
 		return 0;
@@ -344,7 +308,7 @@ static int parse_grace(struct parse *p, const char *s)
 {
 	uint64_t n;
 
-	if (!number(s, strlen(s), 0, OPTIONS_GRACE_MAX, &n))
+	if (!value_number(s, strlen(s), 0, OPTIONS_GRACE_MAX, &n))
 		return bad(p, "--grace wants seconds from 0 to %d, found '%s'",
 			   OPTIONS_GRACE_MAX, s);
 	p->opt->grace = n;
@@ -427,7 +391,7 @@ static const struct {
 #define NVALUED	(sizeof(valued) / sizeof(valued[0]))
 #define VALUED	256		/* above every character */
 
-enum { FLAG_HELP = VALUED + NVALUED, FLAG_READ_ONLY, FLAG_DIRECT, FLAG_HUGEPAGES };
+enum { FLAG_HELP = VALUED + NVALUED, FLAG_READ_ONLY, FLAG_DIRECT, FLAG_HUGEPAGES, FLAG_DETACH };
 
 static void long_options(struct option *lo)
 {
@@ -436,6 +400,7 @@ static void long_options(struct option *lo)
 		{ "read-only",	no_argument, NULL, FLAG_READ_ONLY },
 		{ "direct",	no_argument, NULL, FLAG_DIRECT },
 		{ "hugepages",	optional_argument, NULL, FLAG_HUGEPAGES },
+		{ "detach",	no_argument, NULL, FLAG_DETACH },
 		{ 0 },
 	};
 	size_t i;
@@ -482,6 +447,11 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 	if (!c->kernel && (c->initrd || c->append))
 		return bad(p, "%s goes with --kernel, found none: add it",
 			   c->initrd ? "--initrd" : "--append");
+	if (p->opt->detach && c->console == CONSOLE_STDIO) {
+		if (p->console_given)
+			return bad(p, "--detach leaves the terminal, found --console stdio: give socket=PATH, file=PATH or none");
+		c->console = CONSOLE_NONE;
+	}
 	if (!c->firmware)
 		c->firmware = OPTIONS_FIRMWARE;
 	if (!c->append)
@@ -498,7 +468,7 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 
 static int parse_run(struct parse *p, int argc, char **argv, bool *help)
 {
-	struct option lo[NVALUED + 5];
+	struct option lo[NVALUED + 6];
 	int c, ret;
 
 	long_options(lo);
@@ -515,6 +485,9 @@ static int parse_run(struct parse *p, int argc, char **argv, bool *help)
 			break;
 		case FLAG_DIRECT:
 			p->opt->config.disk_direct = true;
+			break;
+		case FLAG_DETACH:
+			p->opt->detach = true;
 			break;
 		case FLAG_HUGEPAGES:
 			ret = parse_hugepages(p, optarg);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <ctype.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
 
+#include "value.h"
 #include "verbs.h"
 #include "vm.h"
 
@@ -93,15 +93,8 @@ int verb_options(const struct verb *verb, int argc, char **argv,
 bool verb_number(const struct verb *verb, const char *option, const char *s,
 		 uint64_t min, uint64_t max, uint64_t *out)
 {
-	const char *c = s;
-	uint64_t v = 0;
-
-	while (isdigit((unsigned char)*c) && v < UINT64_MAX / 10)
-		v = 10 * v + (*c++ - '0');
-	if (*s && !*c && v >= min && v <= max) {
-		*out = v;
+	if (value_number(s, strlen(s), min, max, out))
 		return true;
-	}
 	fprintf(stderr, "vmmd: %s %s wants a number from %llu to %llu, found '%s'\n",
 		verb->name, option, (unsigned long long)min,
 		(unsigned long long)max, s);

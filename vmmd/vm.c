@@ -15,6 +15,7 @@
 
 #include "control/commands.h"
 #include "cpuid.h"
+#include "detach.h"
 #include "loop.h"
 #include "vcpu.h"
 #include "vm.h"
@@ -346,7 +347,7 @@ int vm_run(const struct vm_options *opt)
 	pthread_cond_init(&vm.changed, NULL);
 	if (vm_setup(&vm, err, sizeof(err))) {
 		fprintf(stderr, "vmmd: %s\n", err);
-	} else {
+	} else if (!opt->detach || detach_ready(opt->ready_fd)) {
 		pthread_mutex_lock(&vm.lock);
 		vm_go_on(&vm);
 		pthread_mutex_unlock(&vm.lock);

@@ -29,6 +29,8 @@ struct vm_options {
 	unsigned int grace;		/* seconds */
 	enum on_crash on_crash;		/* triple fault */
 	uint32_t no_pv;			/* for cpuid_hide_pv */
+	bool detach;
+	int ready_fd;			/* with detach: for detach_ready */
 };
 
 /* why the vCPUs do not run: each of these for itself */

@@ -100,6 +100,12 @@ static void test_everything(void **state)
 	assert_int_equal(c->console, CONSOLE_FILE);
 	assert_int_equal(parse("vmmd run d --console none"), OPTIONS_RUN);
 	assert_int_equal(c->console, CONSOLE_NONE);
+	assert_false(opt.detach);
+	assert_int_equal(parse("vmmd run d --detach"), OPTIONS_RUN);
+	assert_true(opt.detach);
+	assert_int_equal(c->console, CONSOLE_NONE);
+	assert_int_equal(parse("vmmd run d --detach --console file=x"), OPTIONS_RUN);
+	assert_int_equal(c->console, CONSOLE_FILE);
 	assert_int_equal(parse("vmmd run --net none -- -disk-"), OPTIONS_RUN);
 	assert_string_equal(c->disk, "-disk-");
 	assert_int_equal(parse("vmmd run d --balloon 0"), OPTIONS_RUN);
@@ -229,6 +235,7 @@ static void test_refusals(void **state)
 		{ "vmmd run d --forward tcp:80:80 --net none", { "--net user" } },
 		{ "vmmd run d --ring twisted", { "packed", "'twisted'" } },
 		{ "vmmd run d --console tty", { "'tty'" } },
+		{ "vmmd run d --console stdio --detach", { "--detach", "--console" } },
 		{ "vmmd run d --console file=", { "'file='" } },
 		{ "vmmd run d --console socket=", { "'socket='" } },
 		{ "vmmd run d --name a/b", { "--name" } },
