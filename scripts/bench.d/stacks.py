@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0
 """The two that are compared: how each loads, and how it runs a machine."""
 
+import itertools
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ BROUGHT = "build/bench/qemu/"
 VMMD = "build/vmmd/vmmd"
 EMPTY_DISK = "/tmp/empty.img"
 PC_MEMORY = 512    # MiB
+NUMBERS = itertools.count(1)    # of machines from one disk, whose names have to differ
 
 
 def run(*command):
@@ -40,7 +42,7 @@ class Ours:
             with open(EMPTY_DISK, "wb") as f:
                 f.write(b"\xfa\xf4" + bytes(508) + b"\x55\xaa" + bytes(512))
         return [VMMD, "run", EMPTY_DISK, "--read-only", "--net", "none", "--cpus", "2",
-                "--memory", "64M", "--firmware", rom]
+                "--memory", "64M", "--firmware", rom, "--name", "bare%d" % next(NUMBERS)]
 
     @staticmethod
     def kernel(kernel, initrd, append):
