@@ -98,10 +98,10 @@ static size_t mem_index(const struct mem *mem, uint64_t gpa)
 }
 
 /*
- * `size` bytes whose address is a multiple of `align`, as mmap maps them; NULL and
- * errno. Found by reserving more than that.
+ * `size` bytes that begin `offset` after a multiple of `align`, as mmap maps them;
+ * NULL and errno. Found by reserving more than that.
  */
-static uint8_t *map_aligned(size_t size, uint64_t align, int flags, int fd)
+static uint8_t *map_aligned(size_t size, uint64_t align, uint64_t offset, int flags, int fd)
 {
 	uint8_t *all = mmap(NULL, size + align, PROT_NONE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -109,7 +109,7 @@ static uint8_t *map_aligned(size_t size, uint64_t align, int flags, int fd)
 
 	if (all == MAP_FAILED)
 		return NULL;
-	before = -(uintptr_t)all & (align - 1);
+	before = (offset - (uintptr_t)all) & (align - 1);
 	if (mmap(all + before, size, PROT_READ | PROT_WRITE, flags | MAP_FIXED, fd, 0) ==
 	    MAP_FAILED) {
 		int err = errno;
@@ -120,8 +120,7 @@ static uint8_t *map_aligned(size_t size, uint64_t align, int flags, int fd)
 	}
 	if (before)
 		munmap(all, before);
-	if (before < align)
-		munmap(all + before + size, align - before);
+	munmap(all + before + size, align - before);
 	return all + before;
 }
 
@@ -145,6 +144,11 @@ static int hugetlb_file(const char *name, uint64_t size, uint64_t page)
 	return fd;
 }
 
+static bool has_large_page(uint64_t gpa, uint64_t size)
+{
+	return size >= (-gpa & (MEM_LARGE - 1)) + MEM_LARGE;
+}
+
 /* a page-aligned region of its own, not in the table yet */
 static int region_new(const struct mem *mem, struct mem_region *r, uint64_t gpa,
 		      uint64_t size, bool rom, const char *name)
@@ -156,17 +160,17 @@ static int region_new(const struct mem *mem, struct mem_region *r, uint64_t gpa,
 	*r = (struct mem_region){ .gpa = gpa, .size = size, .rom = rom, .fd = -1 };
 	if (offset + size < size || offset + size > PTRDIFF_MAX)
 		return -ENOMEM;
-	r->map_size = offset + size;
 	if (huge) {
 		/* reserved as a whole when it is mapped: no guest fails later */
-		r->map_size = (r->map_size + page - 1) & ~(page - 1);
+		r->map_size = (offset + size + page - 1) & ~(page - 1);
 		r->fd = hugetlb_file(name, r->map_size, page);
 		if (r->fd < 0)
 			return -errno;
-		r->map = map_aligned(r->map_size, page, MAP_SHARED, r->fd);
+		r->map = map_aligned(r->map_size, page, 0, MAP_SHARED, r->fd);
 	} else {
 		/* pages come when they are touched */
-		r->map = map_aligned(r->map_size, page,
+		r->map_size = size;
+		r->map = map_aligned(r->map_size, page, offset,
 				     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1);
 	}
 	if (!r->map) {
@@ -174,10 +178,14 @@ static int region_new(const struct mem *mem, struct mem_region *r, uint64_t gpa,
 		region_drop(r);
 		return ret;
 	}
-	r->hva = r->map + offset;
-	/* a wish, not a need: 2 MiB pages make 2 MiB nested mappings */
+	r->hva = huge ? r->map + offset : r->map;
+	/*
+	 * A wish, not a need: 2 MiB pages make 2 MiB nested mappings. What has no
+	 * room for one wants none with its neighbours in the address space.
+	 */
 	if (!huge)
-		madvise(r->map, r->map_size, MADV_HUGEPAGE);
+		madvise(r->map, r->map_size, has_large_page(gpa, size) ?
+			MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 	/* guest memory in a core file helps nobody and may hold secrets */
 	madvise(r->map, r->map_size, MADV_DONTDUMP);
 	return 0;

@@ -3,7 +3,9 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "machine.h"
@@ -132,6 +134,43 @@ static void test_alignment(void **state)
 	assert_int_equal(p[0] | p[4 * large - 1], 0);
 }
 
+/* has the mapping around p this flag in smaps */
+static bool has_flag(const void *p, const char *flag)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	unsigned long start, end;
+	bool here = false, found = false;
+	char line[512];
+
+	assert_non_null(f);
+	while (fgets(line, sizeof(line), f)) {
+		if (sscanf(line, "%lx-%lx ", &start, &end) == 2)
+			here = (uintptr_t)p >= start && (uintptr_t)p < end;
+		else if (here && !strncmp(line, "VmFlags:", 8))
+			found = strstr(line, flag);
+	}
+	fclose(f);
+	return found;
+}
+
+/* asked for where one fits; a few pages must not cost as much as 512 */
+static void test_large_pages(void **state)
+{
+	const uint64_t large = 2 << 20, gpa = 1ULL << 32;
+	static uint8_t rom[16 * PAGE];
+	struct mem *m = *state;
+
+	if (access("/sys/kernel/mm/transparent_hugepage", F_OK))
+		skip();
+	/* one aligned large page in it, and none */
+	assert_int_equal(mem_add_ram(m, gpa + large - PAGE, large + PAGE, "x"), 0);
+	assert_int_equal(mem_add_ram(m, gpa + 3 * large + PAGE, 2 * large - 2 * PAGE, "x"), 0);
+	assert_int_equal(mem_add_rom(m, gpa - sizeof(rom), rom, sizeof(rom), "x"), 0);
+	assert_true(has_flag(mem_ptr(m, gpa + large, 1), " hg"));
+	assert_true(has_flag(mem_ptr(m, gpa + 4 * large, 1), " nh"));
+	assert_true(has_flag(mem_ptr_ro(m, gpa - 1, 1), " nh"));
+}
+
 /* as many as no machine has: an error, and what to do about it */
 static void test_no_hugepages(void **state)
 {
@@ -153,7 +192,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_add), T(test_pointers), T(test_copies), T(test_sizes),
-		T(test_alignment), T(test_no_hugepages),
+		T(test_alignment), T(test_large_pages), T(test_no_hugepages),
 	};
 
 	return cmocka_run_group_tests_name("mem", tests, NULL, NULL);
