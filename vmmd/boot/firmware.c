@@ -112,17 +112,22 @@ void firmware_free(struct firmware *fw)
 	fw->size = 0;
 }
 
-int firmware_map(const struct firmware *fw, struct mem *mem)
+int firmware_map(struct firmware *fw, struct mem *mem)
 {
-	return mem_add_rom(mem, TOP - fw->size, fw->data, fw->size, "firmware");
+	int ret = mem_add_rom(mem, TOP - fw->size, fw->data, fw->size, "firmware");
+
+	if (!ret) {
+		free(fw->data);
+		fw->data = NULL;
+	}
+	return ret;
 }
 
 void firmware_shadow(const struct firmware *fw, struct mem *mem)
 {
 	size_t len = fw->size < SHADOW_SIZE ? fw->size : SHADOW_SIZE;
 
-	mem_write(mem, SHADOW + SHADOW_SIZE - len, fw->data + fw->size - len,
-		  len);
+	mem_write(mem, SHADOW + SHADOW_SIZE - len, mem_ptr_ro(mem, TOP - len, len), len);
 }
 
 const char *firmware_cannot_boot(const struct firmware *fw, const char *disk)

@@ -10,7 +10,7 @@ struct fwcfg;
 struct mem;
 
 struct firmware {
-	uint8_t *data;
+	uint8_t *data;		/* until it is mapped */
 	size_t size;		/* bytes, a multiple of 64 KiB */
 };
 
@@ -18,8 +18,8 @@ struct firmware {
 int firmware_load(struct firmware *fw, const char *path, char *err,
 		  size_t errlen);
 void firmware_free(struct firmware *fw);
-/* as ROM below 4 GiB; once */
-int firmware_map(const struct firmware *fw, struct mem *mem);
+/* as ROM below 4 GiB, where it is from then on; once */
+int firmware_map(struct firmware *fw, struct mem *mem);
 /* its last 128 KiB at 0xe0000, where it may have been written to; each reset */
 void firmware_shadow(const struct firmware *fw, struct mem *mem);
 
