@@ -20,6 +20,11 @@
 #include "vm.h"
 
 #define MSR_IA32_TSC	0x10
+/*
+ * Bytes; a tenth of it is used. In the 8 MiB that threads have by default Linux
+ * would put a page of 2 MiB.
+ */
+#define STACK_SIZE	(256 * 1024)
 
 /* ---- reports -------------------------------------------------------------- */
 
@@ -379,9 +384,17 @@ void vcpu_destroy(struct vcpu *v)
 
 int vcpu_start(struct vcpu *v)
 {
+	pthread_attr_t attr;
 	char name[16];
-	int ret = pthread_create(&v->thread, NULL, vcpu_main, v);
+	int ret;
 
+	ret = pthread_attr_init(&attr);
+	if (ret)
+		return -ret;
+	ret = pthread_attr_setstacksize(&attr, STACK_SIZE);
+	if (!ret)
+		ret = pthread_create(&v->thread, &attr, vcpu_main, v);
+	pthread_attr_destroy(&attr);
 	if (ret)
 		return -ret;
 	v->started = true;
