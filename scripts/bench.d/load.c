@@ -26,16 +26,21 @@ static unsigned long long rdtsc(void)
 	return __builtin_ia32_rdtsc();
 }
 
-/* Nanoseconds that this machine had nothing to do, in steps of its tick. */
+/* Nanoseconds that this machine had nothing to do; /proc/stat has steps of 10 ms. */
 static unsigned long long idle(void)
 {
-	unsigned long long idle, iowait;
-	FILE *f = fopen("/proc/stat", "r");
+	unsigned long long sum = 0, ns;
+	char line[256];
+	FILE *f = fopen("/proc/timer_list", "r");
 
-	if (!f || fscanf(f, "cpu %*u %*u %*u %llu %llu", &idle, &iowait) != 2)
-		err(1, "/proc/stat");
+	if (!f)
+		err(1, "/proc/timer_list");
+	while (fgets(line, sizeof(line), f))
+		if (sscanf(line, " .idle_sleeptime : %llu", &ns) == 1 ||
+		    sscanf(line, " .iowait_sleeptime: %llu", &ns) == 1)
+			sum += ns;
 	fclose(f);
-	return (idle + iowait) * (1000000000 / sysconf(_SC_CLK_TCK));
+	return sum;
 }
 
 static unsigned long long start, idle_start;
