@@ -23,6 +23,14 @@ static void patch_calls(void)
 	VMM_DIRECT_OPS(PATCH_OP)
 }
 
+/* a host that uses no XSAVE has nothing of it for guests */
+static u64 features(void)
+{
+	u64 f = vmm_ops->features();
+
+	return vmm_fpu_mask() ? f | VMM_FEAT_XSAVE : f & ~VMM_FEAT_XSAVES;
+}
+
 static long get_info(void __user *arg)
 {
 	struct vmm_info info = {
@@ -30,8 +38,7 @@ static long get_info(void __user *arg)
 		.vendor = vmm_ops->vendor,
 		.max_vcpus = VMM_MAX_VCPUS,
 		.max_maps = VMM_MAX_MAPS,
-		.features = vmm_ops->features() |
-			    (vmm_fpu_mask() ? VMM_FEAT_XSAVE : 0),
+		.features = features(),
 		.xcr0_mask = vmm_fpu_mask(),
 		.gpa_bits = vmm_npt_gpa_bits(),
 		.tsc_khz = tsc_khz,

@@ -99,6 +99,15 @@ TEST_F(features, invpcid)
 	vm_free(vm);
 }
 
+TEST_F(features, xsaves)
+{
+	struct vm *vm = vm_guest("xsaves", 1);
+
+	run(_metadata, vm);
+	EXPECT_EQ(!!(self->info.features & VMM_FEAT_XSAVES), reported(vm, 1));
+	vm_free(vm);
+}
+
 /* TSC ticks of two vCPUs on one CPU that wait for each other */
 static u64 turns(struct __test_metadata *_metadata, u64 rounds, bool pauses)
 {
