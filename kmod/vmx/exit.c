@@ -13,8 +13,17 @@
 #define IO_STRING	BIT(4)
 #define IO_PORT_SHIFT	16
 
+/* which the kernel's headers lack, or some of them */
 #ifndef EXIT_REASON_GETSEC
 #define EXIT_REASON_GETSEC	11
+#endif
+#ifndef EXIT_REASON_SEAMCALL
+#define EXIT_REASON_SEAMCALL	76
+#define EXIT_REASON_TDCALL	77
+#endif
+#ifndef EXIT_REASON_MSR_READ_IMM
+#define EXIT_REASON_MSR_READ_IMM	84
+#define EXIT_REASON_MSR_WRITE_IMM	85
 #endif
 
 void vmx_fact_raw(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
@@ -204,6 +213,11 @@ static void fact_task_switch(struct vmm_vcpu *vcpu)
 		f->task.vector = vectoring & INTR_INFO_VECTOR_MASK;
 }
 
+/*
+ * Appendix C but for what no guest can cause: exits of SMM, of controls that are off
+ * (among them those of RDTSC, RDRAND, INVLPG, descriptor tables, UMWAIT, ENQCMD, bus
+ * locks), of XSAVES, whose bitmap is empty, and of EPT entries as we never write them.
+ */
 void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
@@ -293,6 +307,11 @@ void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 	case EXIT_REASON_VMFUNC:
 	case EXIT_REASON_ENCLS:
 	case EXIT_REASON_GETSEC:
+	/* these exit on every CPU that has them, whatever CPUID tells the guest */
+	case EXIT_REASON_SEAMCALL:
+	case EXIT_REASON_TDCALL:
+	case EXIT_REASON_MSR_READ_IMM:
+	case EXIT_REASON_MSR_WRITE_IMM:
 		f->kind = FACT_UNDEFINED;
 		return;
 	}

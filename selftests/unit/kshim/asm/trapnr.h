@@ -11,3 +11,4 @@
 #define X86_TRAP_GP	13
 #define X86_TRAP_PF	14
 #define X86_TRAP_AC	17
+#define X86_TRAP_MC	18
