@@ -14,9 +14,12 @@
 #define AR_V86		0xf3
 #define TYPE_CODE_ACCESSED 9
 #define TYPE_DATA_ACCESSED 3
+#define PENDING_DBG_ENABLED BIT(12)
 #define PENDING_DBG_RTM	BIT(16)
-#define PENDING_DBG_MAY	(0xfULL | BIT(12) | PENDING_DBG_BS | PENDING_DBG_RTM)
-#define STATE_RESERVED	(~0x1fU)
+#define PENDING_DBG_MAY	(0xfULL | PENDING_DBG_ENABLED | PENDING_DBG_BS | PENDING_DBG_RTM)
+#define DEBUGCTL_RESERVED (~0xffc7ULL)
+/* enclaves (bit 4) are not for guests */
+#define STATE_RESERVED	(~0xfU)
 
 struct segment {
 	const char *name;
@@ -71,6 +74,7 @@ static void look_at_registers(struct vmx_look *l)
 	vmx_rule(l, l->ia32e && !(l->cr4 & X86_CR4_PAE), "CR4", ".PAE");
 	vmx_rule(l, !l->ia32e && l->cr4 & X86_CR4_PCIDE, "CR4", ".PCIDE");
 	vmx_rule(l, vmx_beyond(vmcs_read(GUEST_CR3)), "CR3", "");
+	vmx_rule(l, vmcs_read(GUEST_IA32_DEBUGCTL) & DEBUGCTL_RESERVED, "DEBUGCTL", "");
 	vmx_rule(l, vmcs_read(GUEST_DR7) >> 32, "DR7", "");
 	vmx_rule(l, !vmx_canonical(vmcs_read(GUEST_SYSENTER_ESP)), "SYSENTER_ESP", "");
 	vmx_rule(l, !vmx_canonical(vmcs_read(GUEST_SYSENTER_EIP)), "SYSENTER_EIP", "");
@@ -234,6 +238,8 @@ static void look_at_the_rest(struct vmx_look *l)
 		 "interruptibility", "");
 	vmx_rule(l,
 		 pending & ~PENDING_DBG_MAY ||
+			 (pending & PENDING_DBG_RTM &&
+			  (pending != (PENDING_DBG_RTM | PENDING_DBG_ENABLED) || mov_ss)) ||
 			 ((sti || mov_ss) &&
 			  !(l->rflags & X86_EFLAGS_TF) != !(pending & PENDING_DBG_BS)),
 		 "pending debug exceptions", "");

@@ -141,7 +141,7 @@ static void look_at_event(struct vmx_look *l)
 
 	if (!(l->inject & INTR_INFO_VALID_MASK))
 		return;
-	vmx_rule(l, type == TYPE_RESERVED || l->inject & INTR_INFO_RESVD_BITS_MASK ||
+	vmx_rule(l, type == TYPE_RESERVED || type == INTR_TYPE_OTHER_EVENT || l->inject & INTR_INFO_RESVD_BITS_MASK ||
 		 (type == INTR_TYPE_NMI_INTR && vector != X86_TRAP_NMI) ||
 		 (type == INTR_TYPE_HARD_EXCEPTION && vector > 31) ||
 		 (error && !exception) ||
