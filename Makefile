@@ -266,8 +266,15 @@ smp_vmx-pml := 1
 SMP ?= $(smp_$(CPU))
 lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 
+# A page of 1 GiB is set aside, which later is seldom to be had, and as much memory
+# as the lab has without.
+gigantic_svm := --mem 3072
+gigantic_vmx := --mem 2304
+gigantic_vmx-pml := --mem 2304
+gigantic = $(gigantic_$(CPU)) --append "hugepagesz=1G hugepages=1"
+
 check-kernel: $(kmod_dir)-$(KERNEL)/vmm.ko selftests guests
-	$(lab) --timeout $(KERNEL_TIMEOUT) \
+	$(lab) $(gigantic) --timeout $(KERNEL_TIMEOUT) \
 		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug)$(PARAMS:%=-%) \
 		-- make check-kernel DEBUG=$(DEBUG) $(if $(TESTS),TESTS="$(TESTS)") PARAMS="$(PARAMS)"
 

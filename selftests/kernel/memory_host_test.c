@@ -377,7 +377,7 @@ TEST_F(host, hugetlb_pages_are_mapped_large)
 #define GIB		(1ull << 30)
 #define GIGANTIC	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
 
-/* one table less than with pages of 2 MiB: the lab has to have 3 GiB for that */
+/* one table less than with pages of 2 MiB; the lab sets a page aside for that */
 TEST_F(host, gigantic_pages_are_mapped_large)
 {
 	struct vmm_info info;
