@@ -128,7 +128,8 @@ $(unit_tests): $(B)/unit/%: $(B)/unit/selftests/unit/%.o $(B)/unit/vmmd.a
 
 # This one brings some of a file's functions; the first definition counts.
 $(B)/unit/test_vcpu: unit_ldflags = -Wl,--allow-multiple-definition
-# And this one records what is called.
+# These record what is called, or play a file system that can more.
+$(B)/unit/test_block_copy: unit_ldflags = -Wl,--wrap=ioctl
 $(B)/unit/test_overlay_crash: unit_ldflags = -Wl,--wrap=pwritev,--wrap=fallocate,--wrap=fdatasync
 
 # ---- kernel selftests: build/selftests/NAME_test, and what they share

@@ -23,15 +23,12 @@
 
 #include "block/overlay.h"
 #include "block_fixture.h"
+#include "block_random.h"
 #include "loop.h"
 
-#define ODD	(DISK + 3 * 512)	/* the last granule is not whole */
 #define DEPTH	4
 
 static const struct block_opts plain = { 0 }, ro = { .read_only = true };
-static uint8_t model[ODD + 4096];
-static uint64_t disk_size;
-
 static void name_layer(unsigned int i)
 {
 	char name[32];
@@ -42,16 +39,8 @@ static void name_layer(unsigned int i)
 
 static void make_base(uint64_t size)
 {
-	uint64_t i;
-	int fd;
-
-	disk_size = size;
-	for (i = 0; i < size; i++)
-		model[i] = i % (512 * 1024) < 4096 ? 0 : rnd(256);
 	name_layer(0);
-	fd = open(path, O_CREAT | O_TRUNC | O_WRONLY, 0600);
-	assert_int_equal(pwrite(fd, model, size, 0), size);
-	close(fd);
+	make_model(size);
 }
 
 /* path becomes that of the new top */
@@ -67,74 +56,9 @@ static void add_layer(unsigned int i)
 		fail_msg("%s", err);
 }
 
-static void same_as_model(struct disk *d)
-{
-	static uint8_t got[ODD] __attribute__((aligned(4096)));
-	uint64_t i;
-
-	assert_int_equal(one(d, BLOCK_READ, 0, got, disk_size), 0);
-	for (i = 0; i < disk_size; i++)
-		if (got[i] != model[i])
-			fail_msg("byte %llu is %02x and not %02x",
-				 (unsigned long long)i, got[i], model[i]);
-}
-
-/* ---- random requests against a model, some at once ------------------------- */
+/* ---- random requests, some at once ----------------------------------------- */
 
 #define BATCH	6
-
-struct random {
-	struct answer a;
-	struct iovec iov[24];
-	uint8_t pool[200 * 512 + 512];
-	uint8_t *data;
-};
-
-/* of one batch none writes where another is, but many meet in a granule */
-static bool overlaps(const struct random *r, unsigned int n, uint64_t offset,
-		     uint64_t len)
-{
-	unsigned int i;
-
-	for (i = 0; i < n; i++)
-		if (r[i].a.req.op != BLOCK_FLUSH &&
-		    offset < r[i].a.req.offset + r[i].a.req.len &&
-		    r[i].a.req.offset < offset + len)
-			return true;
-	return false;
-}
-
-static void submit_random(struct disk *d, struct random *r, unsigned int n,
-			  uint64_t near)
-{
-	static const enum block_op ops[] = {
-		BLOCK_READ, BLOCK_READ, BLOCK_WRITE, BLOCK_WRITE, BLOCK_WRITE,
-		BLOCK_FLUSH, BLOCK_DISCARD, BLOCK_WRITE_ZEROES,
-	};
-	enum block_op op = ops[rnd(8)];
-	uint64_t offset, len, left, i, k;
-	unsigned int j;
-
-	do {
-		len = 512 * (1 + rnd(rnd(8) ? 12 : 200));
-		offset = rnd(3) ? near + 512 * rnd(64) :
-			512 * (uint64_t)rnd(disk_size / 512);
-		if (offset >= disk_size)
-			offset = disk_size - 512;
-		if (len > disk_size - offset)
-			len = disk_size - offset;
-	} while (overlaps(r, n, offset, len));
-	r += n;
-	r->data = r->pool + (rnd(2) ? rnd(512) : 0);
-	for (i = 0; i < len; i++)
-		r->data[i] = op == BLOCK_WRITE ? rnd(256) : 0xee;
-	for (j = 0, left = len; left; j++) {
-		k = j == 23 ? left : 1 + rnd(left);
-		r->iov[j] = (struct iovec){ r->data + len - left, k };
-		left -= k;
-	}
-	submit(d, &r->a, op, offset, len, r->iov, j);
-}
 
 static void do_random(struct disk *d, unsigned int rounds)
 {
@@ -146,24 +70,10 @@ static void do_random(struct disk *d, unsigned int rounds)
 		n = 1 + rnd(BATCH);
 		near = 512 * (uint64_t)rnd(disk_size / 512);
 		for (i = 0; i < n; i++)
-			submit_random(d, r, i, near);
+			random_submit(d, r, n, i, near);
 		block_drain(d->b);
-		for (i = 0; i < n; i++) {
-			struct block_req *req = &r[i].a.req;
-
-			assert_true(r[i].a.done);
-			assert_int_equal(r[i].a.result, 0);
-			if (req->op == BLOCK_WRITE)
-				memcpy(model + req->offset, r[i].data, req->len);
-			else if (req->op == BLOCK_DISCARD ||
-				 req->op == BLOCK_WRITE_ZEROES)
-				memset(model + req->offset, 0, req->len);
-			else if (req->op == BLOCK_READ &&
-				 memcmp(model + req->offset, r[i].data, req->len))
-				fail_msg("round %u: read of %llu at %llu", round,
-					 (unsigned long long)req->len,
-					 (unsigned long long)req->offset);
-		}
+		for (i = 0; i < n; i++)
+			assert_true(random_done(&r[i]));
 	}
 	same_as_model(d);
 }

@@ -16,6 +16,13 @@ void block_complete(struct block *b, struct block_req *req, int result)
 	if (!req->piece) {
 		b->pending--;
 		b->some_done = true;
+		if (block_is_write(req)) {
+			b->writing--;
+			if (b->tracked)
+				block_track_write(b, req);
+			if (b->copy && !b->writing)
+				block_copy_quiet(b->copy);
+		}
 	}
 	req->done(req, result);
 }
@@ -34,15 +41,28 @@ static int check(const struct block *b, const struct block_req *req)
 	return 0;
 }
 
+void block_dispatch(struct block *b, struct block_req *req)
+{
+	if (!req->piece && block_is_write(req))
+		b->writing++;
+	if (b->overlay && !req->res)
+		overlay_submit(b, req);
+	else
+		step_submit(b, b->file, req);
+}
+
 void block_submit(struct block *b, struct block_req *req)
 {
 	req->piece = false;
 	req->res = check(b, req);
 	b->pending++;
-	if (b->overlay && !req->res)
-		overlay_submit(b, req);
-	else
-		step_submit(b, b->file, req);
+	if (block_is_write(req) && !req->res) {
+		if (b->tracked)
+			block_track_write(b, req);
+		if (b->copy && block_copy_holds(b->copy, req))
+			return;
+	}
+	block_dispatch(b, req);
 }
 
 void block_plug(struct block *b)
@@ -106,10 +126,15 @@ void block_close(struct block *b)
 {
 	if (!b)
 		return;
+	if (b->copy)
+		block_copy_cancel(b->copy);
 	step_drain(b);
+	while (b->copy)
+		engine_wait(b);
 	if (b->overlay)
 		overlay_stop(b);
 	step_stop(b);
+	block_track(b, false);
 	if (b->file) {
 		file_close(b->file);
 		free(b->file);

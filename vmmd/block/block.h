@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
-#define BLOCK_GRANULE	4096U	/* bytes: unit of overlays */
+#define BLOCK_GRANULE	4096U	/* bytes: unit of overlays, sets and copies */
 
 struct block;
 struct block_file;
@@ -90,6 +90,48 @@ void block_unplug(struct block *b);
  */
 void block_set_batch(struct block *b, void (*fn)(void *owner), void *owner);
 void block_drain(struct block *b);	/* until no request is in flight */
+
+/*
+ * Which granules are written, a bit each: set when a write is submitted and
+ * again when it is done, so that a set taken while it is in flight and the next
+ * one have it. Switching it off forgets the set. 0 or -ENOMEM.
+ */
+int block_track(struct block *b, bool on);
+uint64_t block_tracked(const struct block *b);	/* bytes: how much is written */
+uint64_t block_granules(const struct block *b);	/* bits of a set */
+/* the set, for the caller to free; it begins anew. NULL: no memory, it goes on */
+uint64_t *block_harvest(struct block *b);
+
+/*
+ * A copy of the disk as it is when this is called, made while the guest goes on:
+ * at once where the file system can share blocks, else in the background, and
+ * what the guest overwrites is copied before. Writes that are in flight belong
+ * to the copy. path must not exist; it goes away if the copy fails, which no
+ * request of the guest's does for that. One copy at a time.
+ *
+ * done is called once, later, with 0 when all of it is on the disk (the
+ * directory is the caller's), or -errno (-ECANCELED); the copy is gone then.
+ * NULL, with one line in err[], if it cannot begin.
+ */
+struct block_copy;
+
+struct block_copy_opts {
+	/* NULL: a raw file. Else an overlay over this disk, which has set */
+	const char *base;
+	const uint64_t *set;		/* as block_harvest returns it */
+	/* the disk is an overlay: make one over the same base */
+	bool same_base;
+};
+
+struct block_copy *block_copy_start(struct block *b, const char *path,
+				    const struct block_copy_opts *opts,
+				    void (*done)(void *owner, int result),
+				    void *owner, char *err,
+				    unsigned long errlen);
+void block_copy_cancel(struct block_copy *c);
+/* bytes; what was never written counts as copied when it is found */
+void block_copy_progress(const struct block_copy *c, uint64_t *done,
+			 uint64_t *total);
 
 /*
  * Make an overlay over base: a file that has what is written to it and takes

@@ -56,9 +56,17 @@ struct block {
 
 	/* block.c */
 	unsigned int pending;		/* requests that are not done */
+	unsigned int writing;		/* those at work that change the disk */
 	void (*batch)(void *owner);	/* some are done; NULL: nobody asks */
 	void *batch_owner;
 	bool some_done;			/* since batch was called */
+
+	/* track.c */
+	uint64_t *tracked;		/* granules written; NULL: not tracked */
+	uint64_t ntracked;
+
+	/* copy.c */
+	struct block_copy *copy;	/* NULL: none is made */
 
 	/* overlay_io.c */
 	struct overlay *overlay;	/* NULL: a raw disk */
@@ -116,7 +124,9 @@ int file_open(struct block_file *f, const char *path,
 	      const struct block_opts *opts, const struct block_file *above,
 	      char *err, unsigned long errlen);
 void file_close(struct block_file *f);		/* and what is below */
-/* the same with the disk's name in front; -1 */
+/* a file's name is in its directory after a crash, too; 0 or -errno */
+int file_sync_dir(const char *path);
+/* one line in err[], with the disk's name in front; -1 */
 __attribute__((format(printf, 4, 5)))
 int file_refuse(const struct block_file *f, char *err, unsigned long errlen,
 		const char *fmt, ...);
@@ -134,8 +144,18 @@ void block_step_done(struct block *b, struct block_req *req, int res);
 /* room has come: start what waits */
 void block_pump(struct block *b);
 
-/* block.c: this one is done, whoever wanted it */
+/* block.c: to the file or files */
+void block_dispatch(struct block *b, struct block_req *req);
+/* this one is done, whoever wanted it */
 void block_complete(struct block *b, struct block_req *req, int result);
+
+/* track.c: that granule and others */
+void block_track_write(struct block *b, const struct block_req *req);
+
+/* copy.c: take a write that is not to reach the disk yet */
+bool block_copy_holds(struct block_copy *c, struct block_req *req);
+/* no write is at work any more */
+void block_copy_quiet(struct block_copy *c);
 
 int engine_start(struct block *b);	/* 0 or -errno */
 void engine_stop(struct block *b);

@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "block/bits.h"
 #include "block/block_priv.h"
 
 #define OVERLAY_MAGIC		"vmmd-ovl"
@@ -74,24 +75,27 @@ uint64_t *overlay_bits_new(uint64_t size);
 int overlay_load(struct block_file *f, const struct block_opts *opts,
 		 char *err, unsigned long errlen);
 /*
- * A new overlay, open for writing. Its granules are zeroes; those of bits are
- * marked as its own by overlay_write_map. 0, or -1 with one line in err[];
- * file_close either way.
+ * A new overlay, open for writing and empty; overlay_write_map is for those of
+ * its granules that f->bits has, later. On the disk on return if sync. 0, or -1
+ * with one line in err[]; file_close either way.
  */
 int overlay_make(struct block_file *f, const char *top, const char *base,
-		 char *err, unsigned long errlen);
+		 bool sync, char *err, unsigned long errlen);
 
-/* ---- bits of granules; other threads may set some meanwhile --------------- */
+/* chain.c */
 
-static inline bool bit_get(const uint64_t *bits, uint64_t g)
-{
-	return __atomic_load_n(&bits[g / 64], __ATOMIC_RELAXED) >> g % 64 & 1;
-}
-
-static inline void bit_set(uint64_t *bits, uint64_t g)
-{
-	__atomic_fetch_or(&bits[g / 64], 1ULL << g % 64, __ATOMIC_RELAXED);
-}
+/* the file of the chain that has the granule with this byte of the disk */
+struct block_file *overlay_owner(struct block_file *f, uint64_t offset);
+/* bytes from offset on, at most len, that the same file has */
+uint64_t overlay_run(const struct block_file *top,
+		     const struct block_file *owner, uint64_t offset,
+		     uint64_t len);
+/*
+ * From granule g on, a run of those that have data, or of those that have none:
+ * its end, at most `end`. One that has both has data.
+ */
+uint64_t overlay_extent(struct block_file *top, uint64_t g, uint64_t end,
+			bool *data);
 
 /* overlay_io.c */
 
@@ -110,11 +114,6 @@ struct overlay {
 	struct block_list flush_next;	/* came since it began */
 };
 
-/* the file of the chain that has the granule with this byte of the disk */
-struct block_file *overlay_owner(struct block_file *f, uint64_t offset);
-/* bytes from offset on, at most len, that the same file has */
-uint64_t overlay_run(struct block_file *top, const struct block_file *owner,
-		     uint64_t offset, uint64_t len);
 void overlay_submit(struct block *b, struct block_req *req);
 int overlay_start(struct block *b);
 void overlay_stop(struct block *b);	/* no request is pending */

@@ -51,23 +51,6 @@ struct overlay_op {
 	struct piece piece[PIECES];
 };
 
-struct block_file *overlay_owner(struct block_file *f, uint64_t offset)
-{
-	while (f->bits && !bit_get(f->bits, offset / BLOCK_GRANULE))
-		f = f->below;
-	return f;
-}
-
-uint64_t overlay_run(struct block_file *top, const struct block_file *owner,
-		     uint64_t offset, uint64_t len)
-{
-	uint64_t next = (offset / BLOCK_GRANULE + 1) * BLOCK_GRANULE;
-
-	while (next < offset + len && overlay_owner(top, next) == owner)
-		next += BLOCK_GRANULE;
-	return next < offset + len ? next - offset : len;
-}
-
 /* ---- pieces --------------------------------------------------------------- */
 
 static void op_advance(struct overlay_op *op);

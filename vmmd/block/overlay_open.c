@@ -227,25 +227,8 @@ static int fill_header(struct overlay_header *h, const char *top,
 	return 0;
 }
 
-/* the directory knows the file's name after a crash, too */
-static int sync_dir(const char *path)
-{
-	char *copy = strdup(path);
-	int fd, ret = -1;
-
-	if (!copy)
-		return -1;
-	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd >= 0) {
-		ret = fsync(fd);
-		close(fd);
-	}
-	free(copy);
-	return ret;
-}
-
 static int write_file(struct block_file *f, const struct overlay_header *h,
-		      char *err, unsigned long errlen)
+		      bool sync, char *err, unsigned long errlen)
 {
 	off_t map = overlay_pages(h->size) * OVERLAY_PAGE;
 	int ret;
@@ -258,14 +241,18 @@ static int write_file(struct block_file *f, const struct overlay_header *h,
 	ret = fallocate(f->fd, 0, OVERLAY_HEADER, map);
 	if ((ret < 0 && errno != EOPNOTSUPP && errno != ENOSYS) ||
 	    pwrite(f->fd, h, sizeof(*h), 0) != sizeof(*h) ||
-	    fsync(f->fd) < 0 || sync_dir(f->path) < 0)
+	    (sync && fsync(f->fd) < 0))
 		return file_refuse(f, err, errlen, "cannot be written: %s",
 				   strerror(errno));
-	return 0;
+	ret = sync ? file_sync_dir(f->path) : 0;
+	if (ret)
+		file_refuse(f, err, errlen, "its directory cannot be written: %s",
+			    strerror(-ret));
+	return ret;
 }
 
 static int make_over(struct block_file *f, const struct block_file *base,
-		     char *err, unsigned long errlen)
+		     bool sync, char *err, unsigned long errlen)
 {
 	struct overlay_header h = { 0 };
 	int ret;
@@ -284,7 +271,7 @@ static int make_over(struct block_file *f, const struct block_file *base,
 	if (!f->bits)
 		ret = file_refuse(f, err, errlen, "no memory for its map");
 	else
-		ret = write_file(f, &h, err, errlen);
+		ret = write_file(f, &h, sync, err, errlen);
 	f->size = h.size;
 	f->start = h.data;
 	memcpy(f->id, h.id, sizeof(f->id));
@@ -309,7 +296,7 @@ static int check_depth(const struct block_file *base, char *err,
 }
 
 int overlay_make(struct block_file *f, const char *top, const char *base,
-		 char *err, unsigned long errlen)
+		 bool sync, char *err, unsigned long errlen)
 {
 	const struct block_opts ro = { .read_only = true };
 	struct block_file below;
@@ -326,7 +313,7 @@ int overlay_make(struct block_file *f, const char *top, const char *base,
 	if (!ret)
 		ret = check_depth(&below, err, errlen);
 	if (!ret)
-		ret = make_over(f, &below, err, errlen);
+		ret = make_over(f, &below, sync, err, errlen);
 	file_close(&below);
 	return ret;
 }
@@ -335,7 +322,7 @@ int block_overlay_create(const char *top, const char *base, char *err,
 			 unsigned long errlen)
 {
 	struct block_file f;
-	int ret = overlay_make(&f, top, base, err, errlen);
+	int ret = overlay_make(&f, top, base, true, err, errlen);
 
 	file_close(&f);
 	return ret;

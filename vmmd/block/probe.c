@@ -6,6 +6,7 @@
 #define _GNU_SOURCE 1		/* O_DIRECT, F_OFD_SETLK, fallocate */
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
 #include <stdarg.h>
@@ -326,6 +327,22 @@ int file_open(struct block_file *f, const char *path,
 	/* files do not care, devices might */
 	fcntl(f->fd, F_SETFL, fcntl(f->fd, F_GETFL) & ~O_NONBLOCK);
 	return f->is_overlay ? overlay_load(f, opts, err, errlen) : 0;
+}
+
+int file_sync_dir(const char *path)
+{
+	char *copy = strdup(path);
+	int fd, ret = 0;
+
+	if (!copy)
+		return -ENOMEM;
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd) < 0)
+		ret = -errno;
+	if (fd >= 0)
+		close(fd);
+	free(copy);
+	return ret;
 }
 
 void file_close(struct block_file *f)

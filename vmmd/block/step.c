@@ -302,7 +302,8 @@ static void block_start(struct block *b, struct block_req *req)
 
 static bool no_room(const struct block *b, const struct block_req *req, int res)
 {
-	return (res == -ENOSPC || res == -EDQUOT) && is_write(req) && !b->draining;
+	return (res == -ENOSPC || res == -EDQUOT) && is_write(req) &&
+		req->file == b->file && !b->draining;
 }
 
 static void stall(struct block *b, struct block_req *req, int res)
