@@ -134,6 +134,27 @@ void block_copy_progress(const struct block_copy *c, uint64_t *done,
 			 uint64_t *total);
 
 /*
+ * From any thread, without the machine lock, while the guest works: to read all
+ * of a disk, and what was written since again. And on a disk whose guest does
+ * not run yet: to write it, durable after a flush. Whole granules, but for the
+ * disk's end. 0 or -errno.
+ */
+int block_read_raw(struct block *b, uint64_t offset, void *buf, uint64_t len);
+int block_write_raw(struct block *b, uint64_t offset, const void *buf,
+		    uint64_t len);
+
+/*
+ * A number that goes with the disk, for who has it open; 0 before it is set. It
+ * can only grow: set is refused with -ESTALE if it is not `from` or to <= from.
+ * 0, or -errno with one line in err[]; set is durable on return. If set fails
+ * with another error, get tells whether it came about.
+ */
+int block_generation_get(const struct block *b, uint64_t *generation,
+			 char *err, unsigned long errlen);
+int block_generation_set(struct block *b, uint64_t from, uint64_t to,
+			 char *err, unsigned long errlen);
+
+/*
  * Make an overlay over base: a file that has what is written to it and takes
  * the rest from base, which is not changed. top must not exist. 0, or -1 with
  * one line in err[].
