@@ -245,8 +245,8 @@ check-e2e:
 		--timeout $(E2E_TIMEOUT) "selftests/e2e/cli.py --work $$(mktemp -d)" \
 		"selftests/e2e/direct.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT" \
-		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT/packed --quick --cpus 2 \
-			--tap --options '--ring packed --balloon 128M'" \
+		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT/packed --quick --overlay \
+			--cpus 2 --tap --options '--ring packed --balloon 128M'" \
 		"selftests/e2e/smp.py --image $(B)/disk.img --work $$OUT/smp"
 
 # Many guests at once, for ten minutes of the lab's.

@@ -119,9 +119,11 @@ class Test:
         self.password = options.password
         self.stop_by = options.stop
         self.in_place = options.in_place
+        self.overlay = options.overlay
+        self.image = os.path.abspath(options.image)
         self.quick = options.quick
         self.tap = options.tap
-        self.disk = (os.path.abspath(options.image) if options.in_place
+        self.disk = (self.image if options.in_place
                      else os.path.join(self.work, "disk.img"))
         self.transcript = os.path.join(self.work, "console.txt")
         self.con = None
@@ -142,7 +144,12 @@ class Test:
         os.makedirs(self.work, exist_ok=True)
         with contextlib.suppress(FileNotFoundError):
             os.remove(self.transcript)
-        if not self.in_place:
+        if self.overlay:
+            with contextlib.suppress(FileNotFoundError):
+                os.remove(self.disk)
+            subprocess.run(["vmmd", "overlay", image, self.disk], check=True)
+            self.image_was = os.stat(image)
+        elif not self.in_place:
             copy(image, self.disk)
         www = os.path.join(self.work, "www")
         os.makedirs(www, exist_ok=True)
@@ -276,6 +283,19 @@ class Test:
         want(fsck.returncode == 0 and "recover" not in fsck.stdout,
              f"e2fsck -fn exited with {fsck.returncode}")
 
+    def stays(self):
+        """wrote to its overlay only, and that can be opened again"""
+        now = os.stat(self.image)
+        want(now.st_mtime_ns == self.image_was.st_mtime_ns, "the image was written to")
+        used = os.stat(self.disk).st_blocks * 512
+        want(0 < used < now.st_blocks * 512 / 4, f"the overlay takes {used} bytes")
+        # over it, as it must be whole for that
+        second = self.disk + ".second"
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(second)
+        subprocess.run(["vmmd", "overlay", self.disk, second], check=True)
+        os.remove(second)
+
     # ---------------------------------------------------------------------------
     def sum_of(self, name):
         return self.sh(f"sha256sum /root/{name}", 300).split()[0]
@@ -320,7 +340,7 @@ class Test:
                  self.fetches, self.writes, self.reboots, self.kept, self.stops, self.clean]
         if self.quick:
             steps = [self.boots, self.logs_in, self.has_cpus, self.has_queues, self.stops,
-                     self.clean]
+                     self.stays if self.overlay else self.clean]
         if self.tap:
             steps.insert(4, self.has_pairs)
         if self.balloon:
@@ -335,6 +355,8 @@ def main():
     parser.add_argument("--image", required=True, help="raw disk image")
     parser.add_argument("--in-place", action="store_true",
                         help="work on the image (or block device) itself, not on a copy")
+    parser.add_argument("--overlay", action="store_true",
+                        help="work on an overlay over the image, with --quick")
     parser.add_argument("--work", required=True, help="directory for the copy and the transcript")
     parser.add_argument("--vmm", default=VMMD, metavar="COMMAND",
                         help="monitor's command line, or qemu, or kvm (default: %(default)s)")
