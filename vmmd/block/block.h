@@ -106,8 +106,9 @@ uint64_t *block_harvest(struct block *b);
  * A copy of the disk as it is when this is called, made while the guest goes on:
  * at once where the file system can share blocks, else in the background, and
  * what the guest overwrites is copied before. Writes that are in flight belong
- * to the copy. path must not exist; it goes away if the copy fails, which no
- * request of the guest's does for that. One copy at a time.
+ * to the copy, and later ones wait for them (for room on the host, too). path
+ * must not exist; it goes away if the copy fails, which no request of the
+ * guest's does for that. One copy at a time.
  *
  * done is called once, later, with 0 when all of it is on the disk (the
  * directory is the caller's), or -errno (-ECANCELED); the copy is gone then.
