@@ -12,6 +12,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,6 +294,30 @@ static void test_failing_top(void **state)
 	}
 }
 
+/* a map that lost its room cannot be written: closing says so, and ends */
+static int without_room(const char *filler)
+{
+	static uint8_t data[4096];
+	struct disk *d;
+	int fd;
+
+	if (truncate(filler, 0))
+		return 8;
+	d = disk_open(&plain);
+	if (!d->b || one(d, BLOCK_WRITE, 2 * MIB, data, 4096) ||
+	    fallocate(d->b->file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+		      OVERLAY_HEADER, OVERLAY_PAGE))
+		return 9;
+	fd = open(filler, O_WRONLY);
+	while (write(fd, data, 4096) > 0)
+		;
+	close(fd);
+	if (one(d, BLOCK_FLUSH, 0, NULL, 0) != -ENOSPC)
+		return 10;
+	disk_close(d);
+	return 0;
+}
+
 /* in a child, which may mount: 77 not possible here */
 static int full_child(void)
 {
@@ -341,7 +366,7 @@ static int full_child(void)
 	if (!d->b || one(d, BLOCK_READ, 0, data, MIB) || memcmp(data, model, MIB))
 		return 7;
 	disk_close(d);
-	return 0;
+	return without_room(filler);
 }
 
 static void test_full_host(void **state)

@@ -251,9 +251,11 @@ void overlay_stop(struct block *b)
 	};
 
 	if (b->overlay->dirty && dirty_pages(b)) {
+		b->draining++;		/* nobody waits for room any more */
 		overlay_flush(b, &req);
 		while (result > 0)
 			engine_wait(b);
+		b->draining--;
 		if (result)
 			fprintf(stderr, "vmmd: disk %s: the last flush failed: %s; what the guest wrote since its own last one is lost\n",
 				b->path, strerror(-result));
