@@ -347,6 +347,54 @@ static void test_holes(void **state)
 	disk_close(d);
 }
 
+/* a large disk that is nearly empty is done in a few steps */
+static void test_large(void **state)
+{
+	static const uint64_t size = 1ULL << 40, at[] = { 0, 1ULL << 39, size - 4096 };
+	static uint8_t data[4096], got[4096];
+	const struct block_copy_opts o = { 0 };
+	struct copy *c = calloc(1, sizeof(*c));
+	unsigned int i, steps = 0;
+	char base[256];
+	struct stat st;
+	struct disk *d;
+	int fd;
+
+	(void)state;
+	memset(data, 0x77, sizeof(data));
+	fd = open(in_dir(base, "large"), O_CREAT | O_TRUNC | O_WRONLY, 0600);
+	if (ftruncate(fd, size) < 0) {
+		free(c);
+		skip();
+	}
+	assert_int_equal(pwrite(fd, data, 4096, at[1]), 4096);
+	close(fd);
+	unlink(in_dir(path, "top"));
+	assert_int_equal(block_overlay_create(path, base, err, sizeof(err)), 0);
+	d = open_on(URING, &plain);
+	assert_int_equal(one(d, BLOCK_WRITE, at[0], data, 4096), 0);
+	assert_int_equal(one(d, BLOCK_WRITE, at[2], data, 4096), 0);
+	disk_size = 0;
+	copy_start(d, c, "copy", &o);
+	for (; c->result == 1; steps++)
+		engine_wait(d->b);
+	assert_int_equal(c->result, 0);
+	assert_in_range(steps, 1, 100);
+	disk_close(d);
+	fd = open(c->path, O_RDONLY);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(pread(fd, got, 4096, at[i]), 4096);
+		assert_memory_equal(got, data, 4096);
+	}
+	assert_int_equal(fstat(fd, &st), 0);
+	assert_int_equal(st.st_size, size);
+	assert_in_range(st.st_blocks * 512, 3 * 4096, MIB);
+	close(fd);
+	forget(c);
+	unlink(base);
+	free(c);
+}
+
 int __real_ioctl(int fd, unsigned long what, void *arg);
 int __wrap_ioctl(int fd, unsigned long what, void *arg);
 
@@ -659,6 +707,7 @@ int main(void)
 		cmocka_unit_test(test_waits),
 		cmocka_unit_test(test_diff),
 		cmocka_unit_test(test_holes),
+		cmocka_unit_test(test_large),
 		cmocka_unit_test(test_clone),
 		cmocka_unit_test(test_real_clone),
 		cmocka_unit_test(test_cancel),
