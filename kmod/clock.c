@@ -45,14 +45,32 @@ u64 vmm_guest_tsc(struct vmm_vcpu *vcpu)
 	return vmm_host_tsc() + vcpu->tsc_offset;
 }
 
-u64 vmm_clock_ns(struct vmm_vm *vm)
+void vmm_clock_get(struct vmm_vm *vm, struct vmm_clock *c)
 {
-	u64 ns;
-
 	mutex_lock(&vm->lock);
-	ns = vm->clock_ns + tsc_to_ns(vmm_host_tsc() - vm->clock_tsc);
+	c->ticks = vmm_host_tsc() - vm->clock_tsc;
+	c->ns = vm->clock_ns + tsc_to_ns(c->ticks);
 	mutex_unlock(&vm->lock);
-	return ns;
+}
+
+/* the line's beginning is the same for all vCPUs of a VM: no time passes between */
+u64 vmm_tsc_base(struct vmm_vcpu *vcpu)
+{
+	u64 base;
+
+	mutex_lock(&vcpu->vm->lock);
+	base = vcpu->vm->clock_tsc + vcpu->tsc_offset;
+	mutex_unlock(&vcpu->vm->lock);
+	return base;
+}
+
+void vmm_tsc_set_base(struct vmm_vcpu *vcpu, u64 base)
+{
+	mutex_lock(&vcpu->vm->lock);
+	vcpu->tsc_offset = base - vcpu->vm->clock_tsc;
+	mutex_unlock(&vcpu->vm->lock);
+	vmm_lapic_tsc_moved(vcpu);
+	vmm_request(vcpu, REQ_CLOCK);
 }
 
 void vmm_clock_set(struct vmm_vm *vm, u64 ns)
@@ -68,14 +86,18 @@ void vmm_clock_set(struct vmm_vm *vm, u64 ns)
 		vmm_request(vcpu, REQ_CLOCK);
 }
 
-/* an odd version says: being written */
+/*
+ * An odd version says: being written. It goes on from the guest's own: in a VM
+ * that goes on elsewhere a reader may be half way through what stood there.
+ */
 void vmm_clock_update(struct vmm_vcpu *vcpu)
 {
 	u64 gpa = vcpu->kvm_system_time & ~1ULL;
 	struct pvclock_vcpu_time_info t = {};
 	u32 version;
 
-	if (!(vcpu->kvm_system_time & 1))
+	if (!(vcpu->kvm_system_time & 1) ||
+	    vmm_mem_read(vcpu->vm, gpa, &version, sizeof(version)))
 		return;
 	mutex_lock(&vcpu->vm->lock);
 	t.tsc_timestamp = vcpu->vm->clock_tsc + vcpu->tsc_offset;
@@ -84,13 +106,15 @@ void vmm_clock_update(struct vmm_vcpu *vcpu)
 	tsc_scale(tsc_khz, &t.tsc_shift, &t.tsc_to_system_mul);
 	if (boot_cpu_has(X86_FEATURE_CONSTANT_TSC) && !check_tsc_unstable())
 		t.flags = PVCLOCK_TSC_STABLE_BIT;
-	t.version = version = vcpu->clock_version + 1;
+	version |= 1;
+	version += 2;
+	t.version = version;
 	if (vmm_mem_write(vcpu->vm, gpa, &version, sizeof(version)))
 		return;
 	smp_wmb();
 	vmm_mem_write(vcpu->vm, gpa, &t, sizeof(t));
 	smp_wmb();
-	vcpu->clock_version = ++version;
+	version++;
 	vmm_mem_write(vcpu->vm, gpa, &version, sizeof(version));
 }
 
@@ -98,9 +122,11 @@ void vmm_clock_update(struct vmm_vcpu *vcpu)
 void vmm_clock_wall(struct vmm_vcpu *vcpu)
 {
 	struct pvclock_wall_clock w = {};
+	struct vmm_clock c;
 	struct timespec64 boot;
 
-	boot = ns_to_timespec64(ktime_get_real_ns() - vmm_clock_ns(vcpu->vm));
+	vmm_clock_get(vcpu->vm, &c);
+	boot = ns_to_timespec64(ktime_get_real_ns() - c.ns);
 	w.version = 2;
 	w.sec = boot.tv_sec;
 	w.nsec = boot.tv_nsec;

@@ -78,6 +78,25 @@ static long set_cpuid(struct vmm_vcpu *vcpu, void __user *p)
 	return r;
 }
 
+static long get_tsc(struct vmm_vcpu *vcpu, void __user *p)
+{
+	struct vmm_tsc t = { .base = vmm_tsc_base(vcpu) };
+
+	return copy_to_user(p, &t, sizeof(t)) ? -EFAULT : 0;
+}
+
+static long set_tsc(struct vmm_vcpu *vcpu, void __user *p)
+{
+	struct vmm_tsc t;
+
+	if (copy_from_user(&t, p, sizeof(t)))
+		return -EFAULT;
+	if (t.reserved[0] || t.reserved[1] || t.reserved[2])
+		return -EINVAL;
+	vmm_tsc_set_base(vcpu, t.base);
+	return 0;
+}
+
 static long inject(struct vmm_vcpu *vcpu, void __user *p)
 {
 	struct vmm_inject in;
@@ -136,6 +155,10 @@ static noinline long in_turn(struct vmm_vcpu *vcpu, unsigned int cmd, void __use
 		return set_cpuid(vcpu, p);
 	case VMM_INJECT:
 		return inject(vcpu, p);
+	case VMM_GET_TSC:
+		return get_tsc(vcpu, p);
+	case VMM_SET_TSC:
+		return set_tsc(vcpu, p);
 	}
 	return -ENOTTY;
 }

@@ -138,8 +138,9 @@ static long coalesce(struct vmm_vm *vm, void __user *p)
 
 static long get_clock(struct vmm_vm *vm, void __user *p)
 {
-	struct vmm_clock c = { .ns = vmm_clock_ns(vm) };
+	struct vmm_clock c = {};
 
+	vmm_clock_get(vm, &c);
 	return copy_to_user(p, &c, sizeof(c)) ? -EFAULT : 0;
 }
 
@@ -149,7 +150,7 @@ static long set_clock(struct vmm_vm *vm, void __user *p)
 
 	if (copy_from_user(&c, p, sizeof(c)))
 		return -EFAULT;
-	if (c.reserved[0] || c.reserved[1] || c.reserved[2] || c.ns >> 63)
+	if (c.reserved[0] || c.reserved[1] || c.ns >> 63)
 		return -EINVAL;
 	vmm_clock_set(vm, c.ns);
 	return 0;

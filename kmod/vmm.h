@@ -283,7 +283,6 @@ struct vmm_vcpu {
 	u64 mtrr_var[16];		/* V */
 	u64 kvm_system_time;		/* V  clock.c */
 	u64 kvm_wall_clock;		/* V */
-	u32 clock_version;		/* V */
 
 	/* fpu.c */
 	u64 xcr0;			/* V */
@@ -555,7 +554,9 @@ void vmm_spin(struct vmm_vcpu *vcpu);		/* it waits for another vCPU */
 u64 vmm_guest_tsc(struct vmm_vcpu *vcpu);
 void vmm_clock_update(struct vmm_vcpu *vcpu);	/* slow gear: writes guest memory */
 void vmm_clock_wall(struct vmm_vcpu *vcpu);	/* slow gear */
-u64 vmm_clock_ns(struct vmm_vm *vm);
+void vmm_clock_get(struct vmm_vm *vm, struct vmm_clock *c);
+u64 vmm_tsc_base(struct vmm_vcpu *vcpu);		/* struct vmm_tsc */
+void vmm_tsc_set_base(struct vmm_vcpu *vcpu, u64 base);
 void vmm_clock_set(struct vmm_vm *vm, u64 ns);
 
 /*

@@ -249,6 +249,30 @@ int api_unbind_irq(struct api_vm *vm, uint32_t gsi)
 	return api_ioctl(vm->fd, VMM_UNBIND_IRQ, &arg);
 }
 
+int api_track(struct api_vm *vm, uint64_t gpa, uint64_t size, bool on)
+{
+	struct vmm_track arg = {
+		.gpa = gpa,
+		.size = size,
+		.flags = on ? VMM_TRACK_DIRTY : 0,
+	};
+
+	return api_ioctl(vm->fd, VMM_TRACK, &arg);
+}
+
+int api_harvest(struct api_vm *vm, uint64_t gpa, uint64_t size, uint64_t *bitmap)
+{
+	struct vmm_harvest arg = {
+		.gpa = gpa,
+		.size = size,
+		.bitmap = (uintptr_t)bitmap,
+		.flags = VMM_TRACK_DIRTY | VMM_HARVEST_CLEAR,
+	};
+	int ret = api_ioctl(vm->fd, VMM_HARVEST, &arg);
+
+	return ret < 0 ? ret : 0;
+}
+
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c)
 {
 	return api_ioctl(vm->fd, VMM_GET_CLOCK, c);
@@ -324,6 +348,18 @@ int api_set_cpuid(struct api_vcpu *vcpu, struct vmm_cpuid_entry *e,
 	};
 
 	return api_ioctl(vcpu->fd, VMM_SET_CPUID, &arg);
+}
+
+int api_get_tsc(struct api_vcpu *vcpu, struct vmm_tsc *t)
+{
+	return api_ioctl(vcpu->fd, VMM_GET_TSC, t);
+}
+
+int api_set_tsc(struct api_vcpu *vcpu, const struct vmm_tsc *t)
+{
+	struct vmm_tsc arg = *t;
+
+	return api_ioctl(vcpu->fd, VMM_SET_TSC, &arg);
 }
 
 int api_inject(struct api_vcpu *vcpu, const struct vmm_inject *inj)

@@ -51,6 +51,9 @@ int api_set_route(struct api_vm *vm, uint32_t gsi, uint64_t address,
 		  uint32_t data);
 int api_bind_irq(struct api_vm *vm, uint32_t gsi, int eventfd, int resample);
 int api_unbind_irq(struct api_vm *vm, uint32_t gsi);
+/* pages that the guest writes in [gpa, gpa + size): track them, find and forget them */
+int api_track(struct api_vm *vm, uint64_t gpa, uint64_t size, bool on);
+int api_harvest(struct api_vm *vm, uint64_t gpa, uint64_t size, uint64_t *bitmap);
 int api_get_clock(struct api_vm *vm, struct vmm_clock *c);
 int api_set_clock(struct api_vm *vm, const struct vmm_clock *c);
 
@@ -62,6 +65,8 @@ int api_get_state(struct api_vcpu *vcpu, struct vmm_state *st, uint32_t mask);
 int api_set_state(struct api_vcpu *vcpu, struct vmm_state *st, uint32_t mask);
 int api_set_cpuid(struct api_vcpu *vcpu, struct vmm_cpuid_entry *e,
 		  uint32_t count);
+int api_get_tsc(struct api_vcpu *vcpu, struct vmm_tsc *t);
+int api_set_tsc(struct api_vcpu *vcpu, const struct vmm_tsc *t);
 int api_inject(struct api_vcpu *vcpu, const struct vmm_inject *inj);
 
 #endif

@@ -199,6 +199,13 @@ struct vmm_ring {
 
 struct vmm_clock {
 	__u64 ns;		/* the VM's pv clock, nanoseconds since creation */
+	__u64 ticks;		/* out: of the TSC, since it was set last; in: not used */
+	__u64 reserved[2];
+};
+
+/* VMM_GET_TSC, VMM_SET_TSC: exact, where IA32_TSC runs on while it is handed over */
+struct vmm_tsc {
+	__u64 base;		/* the vCPU's TSC where vmm_clock.ticks is 0 */
 	__u64 reserved[3];
 };
 
@@ -506,5 +513,7 @@ struct vmm_stats {
 #define VMM_SET_CPUID	_IOW(VMM_IOC_TYPE, 0x24, struct vmm_cpuid)
 #define VMM_INJECT	_IOW(VMM_IOC_TYPE, 0x25, struct vmm_inject)
 #define VMM_GET_VCPU_STATS _IOWR(VMM_IOC_TYPE, 0x26, struct vmm_stats)
+#define VMM_GET_TSC	_IOR(VMM_IOC_TYPE, 0x27, struct vmm_tsc)
+#define VMM_SET_TSC	_IOW(VMM_IOC_TYPE, 0x28, struct vmm_tsc)
 
 #endif /* _UAPI_LINUX_VMM_H */
