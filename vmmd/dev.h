@@ -66,6 +66,11 @@ struct dev_ops {
 	 */
 	size_t (*save)(void *owner, void *buf, size_t max);
 	int (*load)(void *owner, const void *buf, size_t len);
+	/*
+	 * Guest memory that requests in flight are still to write is marked
+	 * with mem_wrote; NULL: a device that has none when the lock is free
+	 */
+	void (*in_flight)(void *owner);
 	void (*free)(void *owner);
 };
 

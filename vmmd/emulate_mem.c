@@ -209,6 +209,7 @@ static void phys_write(struct emu_cpu *c, uint64_t gpa, const uint8_t *buf,
 	if (p) {
 		if (!copy_at_once(p, buf, len))
 			memcpy(p, buf, len);
+		mem_wrote(c->emu->mem, gpa, len);
 		return;
 	}
 	if (mem_ptr_ro(c->emu->mem, gpa, len))

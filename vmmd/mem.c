@@ -21,40 +21,26 @@
 
 #include "api.h"
 #include "machine.h"
-#include "mem.h"
-
-#define MEM_PAGE	4096ULL
-#define MEM_4G		(1ULL << 32)
-#define MEM_LARGE	(2ULL << 20)
+#include "mem_priv.h"
 
 #ifndef MFD_HUGE_SHIFT
 #define MFD_HUGE_SHIFT	26
 #endif
 
-struct mem_region {
-	uint64_t gpa;
-	uint64_t size;
-	uint8_t *hva;
-	uint8_t *map;		/* what is mapped: all of the large pages */
-	size_t map_size;
-	int fd;			/* or -1 */
-	bool rom;
-};
-
-struct mem {
-	struct api_vm *vm;
-	uint64_t huge;			/* size of hugetlbfs's pages, or 0 */
-	struct mem_region *region;	/* sorted by gpa, no overlaps */
-	size_t count;
-};
-
 struct mem *mem_new(struct api_vm *vm)
 {
 	struct mem *mem = calloc(1, sizeof(*mem));
 
-	if (mem)
+	if (mem) {
 		mem->vm = vm;
+		mem->contents = -1;
+	}
 	return mem;
+}
+
+void mem_use_contents(struct mem *mem, int fd)
+{
+	mem->contents = fd;
 }
 
 void mem_use_hugepages(struct mem *mem, uint64_t size)
@@ -80,14 +66,14 @@ void mem_free(struct mem *mem)
 		if (mem->vm)
 			api_unmap(mem->vm, mem->region[i].gpa,
 				  mem->region[i].size);
+		free(mem->region[i].written);
 		region_drop(&mem->region[i]);
 	}
 	free(mem->region);
 	free(mem);
 }
 
-/* index of the first region that ends after gpa; count if none does */
-static size_t mem_index(const struct mem *mem, uint64_t gpa)
+size_t mem_index(const struct mem *mem, uint64_t gpa)
 {
 	size_t i;
 
@@ -179,6 +165,14 @@ static int region_new(const struct mem *mem, struct mem_region *r, uint64_t gpa,
 		return ret;
 	}
 	r->hva = huge ? r->map + offset : r->map;
+	r->zeroed = !huge && mem->contents < 0;
+	if (!r->zeroed && !huge && !rom &&
+	    mmap(r->hva, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_FIXED,
+		 mem->contents, mem->contents_used) == MAP_FAILED) {
+		ret = -errno;
+		region_drop(r);
+		return ret;
+	}
 	/*
 	 * A wish, not a need: 2 MiB pages make 2 MiB nested mappings. What has no
 	 * room for one wants none with its neighbours in the address space.
@@ -239,6 +233,8 @@ int mem_add_ram(struct mem *mem, uint64_t gpa, uint64_t size, const char *name)
 	ret = mem_insert(mem, &r);
 	if (ret)
 		region_drop(&r);
+	else
+		mem->contents_used += size;
 	return ret;
 }
 
@@ -347,8 +343,10 @@ bool mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len)
 		return false;
 	for (; len; gpa += n, from += n, len -= n) {
 		n = mem_chunk(mem, gpa, len, &r);
-		if (!r->rom)
-			memcpy(r->hva + (gpa - r->gpa), from, n);
+		if (r->rom)
+			continue;
+		memcpy(r->hva + (gpa - r->gpa), from, n);
+		mem_wrote(mem, gpa, n);
 	}
 	return true;
 }

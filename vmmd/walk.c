@@ -203,6 +203,7 @@ static bool set_bits(const struct walk *w, const struct step *s,
 {
 	uint64_t old8 = s->value;
 	uint32_t old4 = s->value;
+	bool done;
 	void *p;
 
 	if ((s->value & bits) == bits)
@@ -211,13 +212,17 @@ static bool set_bits(const struct walk *w, const struct step *s,
 	if (!p)
 		return true;	/* tables in ROM keep their bits as they are */
 	if (size == 8)
-		return __atomic_compare_exchange_n((uint64_t *)p, &old8,
+		done = __atomic_compare_exchange_n((uint64_t *)p, &old8,
 						   old8 | bits, false,
 						   __ATOMIC_SEQ_CST,
 						   __ATOMIC_RELAXED);
-	return __atomic_compare_exchange_n((uint32_t *)p, &old4,
-					   old4 | (uint32_t)bits, false,
-					   __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	else
+		done = __atomic_compare_exchange_n((uint32_t *)p, &old4,
+						   old4 | (uint32_t)bits, false,
+						   __ATOMIC_SEQ_CST,
+						   __ATOMIC_RELAXED);
+	mem_wrote(w->mem, s->gpa, size);
+	return done;
 }
 
 /* bits lo..hi-1 */

@@ -391,6 +391,7 @@ static bool place_tables(struct mem *mem)
 		put64(table + PAGE + 8 * i, (TABLES_AT + (2 + i) * PAGE) | PTE_TABLE);
 	for (i = 0; i < 4 * 512; i++)
 		put64(table + 2 * PAGE + 8 * i, (uint64_t)i << 21 | PTE_LARGE);
+	mem_wrote(mem, TABLES_AT, 6 * PAGE);
 	return mem_write(mem, GDT_AT, gdt, sizeof(gdt));
 }
 
@@ -399,7 +400,10 @@ static int place_file(struct mem *mem, uint64_t gpa, int fd, uint64_t len, uint6
 {
 	void *p = mem_ptr(mem, gpa, len);
 
-	return p ? read_at(fd, p, len, at) : -EFAULT;
+	if (!p)
+		return -EFAULT;
+	mem_wrote(mem, gpa, len);
+	return read_at(fd, p, len, at);
 }
 
 int linux_boot_place(struct linux_boot *b, struct mem *mem)

@@ -19,6 +19,7 @@
 #include "block/block.h"
 #include "iov.h"
 #include "loop.h"
+#include "mem.h"
 #include "virtio/virtio_blk.h"
 #include "virtio/virtio_pci.h"
 
@@ -42,6 +43,7 @@ struct blk_request {
 	uint32_t written;		/* what the used ring says, bytes */
 	uint8_t *status;		/* in guest memory */
 	struct vq_chain chain;
+	bool out;			/* with the host */
 	struct blk_request *next;	/* free list */
 };
 
@@ -62,6 +64,7 @@ struct virtio_blk {
 
 static void blk_put(struct blk_request *r)
 {
+	r->out = false;
 	r->next = r->blk->free;
 	r->blk->free = r;
 }
@@ -299,6 +302,7 @@ static unsigned int blk_batch(struct virtio_blk *blk, unsigned int q,
 			break;
 		}
 		r->q = q;
+		r->out = true;
 		blk_handle(r);
 	}
 	block_unplug(blk->block);
@@ -347,6 +351,24 @@ static void blk_quiesce(void *owner)
 	loop_timer_cancel(blk->more);
 }
 
+static void blk_in_flight(void *owner)
+{
+	struct virtio_blk *blk = owner;
+	struct mem *mem = blk->vdev.env->mem;
+	struct blk_request *r;
+	unsigned int i;
+
+	for (r = blk->request; r < blk->request + blk->nused; r++) {
+		if (!r->out)
+			continue;
+		mem_wrote_at(mem, r->status, 1);
+		/* what was read already is behind io.iov */
+		for (i = 0; r->io.op == BLOCK_READ && i < r->io.niov; i++)
+			mem_wrote_at(mem, r->io.iov[i].iov_base,
+				     r->io.iov[i].iov_len);
+	}
+}
+
 static void blk_free(void *owner)
 {
 	struct virtio_blk *blk = owner;
@@ -360,6 +382,7 @@ static void blk_free(void *owner)
 static const struct virtio_ops blk_ops = {
 	.notify = blk_notify,
 	.quiesce = blk_quiesce,
+	.in_flight = blk_in_flight,
 	.free = blk_free,
 };
 

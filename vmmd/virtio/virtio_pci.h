@@ -33,6 +33,8 @@ struct virtio_ops {
 	 * and no completion will come. Before a reset and before a save.
 	 */
 	void (*quiesce)(void *owner);
+	/* dev_ops.in_flight */
+	void (*in_flight)(void *owner);
 	/*
 	 * Features and device_state are as the driver wants them: at DRIVER_OK,
 	 * after a load, and when a reset has cleared them. NULL: no need.

@@ -202,9 +202,18 @@ static void state_free(void *owner)
 	vdev->ops->free(vdev->owner);
 }
 
+static void state_in_flight(void *owner)
+{
+	struct virtio_dev *vdev = owner;
+
+	if (vdev->ops->in_flight)
+		vdev->ops->in_flight(vdev->owner);
+}
+
 const struct dev_ops virtio_dev_ops = {
 	.reset = state_reset,
 	.save = state_save,
 	.load = state_load,
+	.in_flight = state_in_flight,
 	.free = state_free,
 };

@@ -100,6 +100,8 @@ int vq_chain_add(struct virtqueue *vq, struct vq_chain *c, uint64_t addr,
 		return vq_fail(vq, "buffer 0x%llx of 0x%x bytes is not in RAM",
 			       (unsigned long long)addr, len);
 	if (write) {
+		/* those that stay out are marked again at each harvest */
+		mem_wrote(vq->mem, addr, len);
 		c->nin++;
 		c->in_len += len;
 	} else {
@@ -156,6 +158,21 @@ void vq_rewind(struct virtqueue *vq, struct vq_pos pos)
 
 /* ---- giving back ---------------------------------------------------------- */
 
+/* the parts of the ring that are the device's */
+static void vq_wrote_ring(struct virtqueue *vq)
+{
+	uint64_t n = vq->size;
+
+	if (vq->features.packed) {
+		mem_wrote(vq->mem, vq->desc_gpa, n * DESC_SIZE);
+		mem_wrote(vq->mem, vq->used_gpa,
+			  sizeof(struct vring_packed_desc_event));
+	} else {
+		mem_wrote(vq->mem, vq->used_gpa,
+			  6 + n * sizeof(struct vring_used_elem));
+	}
+}
+
 void vq_stage(struct virtqueue *vq, struct vq_head head, uint32_t len)
 {
 	if (!vq->broken)
@@ -166,8 +183,10 @@ void vq_stage(struct virtqueue *vq, struct vq_head head, uint32_t len)
 
 void vq_publish(struct virtqueue *vq)
 {
-	if (!vq->broken)
+	if (!vq->broken) {
 		vq->ring->publish(vq);
+		vq_wrote_ring(vq);
+	}
 	vq->in_flight -= vq->staged_slots;
 	vq->unsignalled += vq->staged_slots;
 	vq->staged = 0;
@@ -200,6 +219,7 @@ bool vq_want_notify(struct virtqueue *vq, struct vq_pos seen)
 	if (!vq_usable(vq))
 		return false;
 	vq->ring->ask_notify(vq, seen);
+	vq_wrote_ring(vq);
 	/* the wish must be seen before the ring is looked at again */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return vq->ring->gone_on(vq, seen);
@@ -207,8 +227,10 @@ bool vq_want_notify(struct virtqueue *vq, struct vq_pos seen)
 
 void vq_refuse_notify(struct virtqueue *vq)
 {
-	if (vq_usable(vq))
-		vq->ring->refuse_notify(vq);
+	if (!vq_usable(vq))
+		return;
+	vq->ring->refuse_notify(vq);
+	vq_wrote_ring(vq);
 }
 
 /* ---- snapshots ------------------------------------------------------------ */
