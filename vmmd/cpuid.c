@@ -12,15 +12,15 @@
 
 #define EXT	0x80000000U
 
-static struct vmm_cpuid_entry *find(struct vmm_cpuid_entry *e, uint32_t count,
-				    uint32_t function, uint32_t index)
+struct vmm_cpuid_entry *cpuid_find(const struct vmm_cpuid_entry *e, uint32_t count,
+				   uint32_t function, uint32_t index)
 {
 	uint32_t i;
 
 	for (i = 0; i < count; i++)
 		if (e[i].function == function &&
 		    (!(e[i].flags & VMM_CPUID_INDEXED) || e[i].index == index))
-			return &e[i];
+			return (struct vmm_cpuid_entry *)&e[i];
 	return NULL;
 }
 
@@ -53,7 +53,7 @@ static void drop(struct vmm_cpuid_entry *e, uint32_t *count, uint32_t function)
 static bool announced(struct vmm_cpuid_entry *e, uint32_t count,
 		      uint32_t function)
 {
-	const struct vmm_cpuid_entry *max = find(e, count, function & EXT, 0);
+	const struct vmm_cpuid_entry *max = cpuid_find(e, count, function & EXT, 0);
 
 	return max && max->eax >= function;
 }
@@ -79,7 +79,7 @@ static void put(uint32_t *reg, unsigned int shift, unsigned int bits,
 static void features(struct vmm_cpuid_entry *e, uint32_t count,
 		     unsigned int id, unsigned int cpus)
 {
-	struct vmm_cpuid_entry *n = find(e, count, 1, 0);
+	struct vmm_cpuid_entry *n = cpuid_find(e, count, 1, 0);
 
 	if (!n)
 		return;
@@ -139,12 +139,12 @@ static void amd(struct vmm_cpuid_entry *e, uint32_t *count, unsigned int id,
 {
 	struct vmm_cpuid_entry *n;
 
-	n = find(e, *count, EXT + 8, 0);
+	n = cpuid_find(e, *count, EXT + 8, 0);
 	if (n) {
 		put(&n->ecx, 0, 8, cpus - 1);		/* NC */
 		put(&n->ecx, 12, 4, bits_for(cpus));	/* ApicIdSize */
 	}
-	n = find(e, *count, EXT + 1, 0);
+	n = cpuid_find(e, *count, EXT + 1, 0);
 	if (!n)
 		return;
 	put(&n->ecx, 1, 1, cpus > 1);			/* CmpLegacy */
@@ -161,7 +161,7 @@ static void amd(struct vmm_cpuid_entry *e, uint32_t *count, unsigned int id,
 void cpuid_topology(struct vmm_cpuid_entry *e, uint32_t *count,
 		    unsigned int id, unsigned int cpus)
 {
-	const struct vmm_cpuid_entry *n = find(e, *count, 0, 0);
+	const struct vmm_cpuid_entry *n = cpuid_find(e, *count, 0, 0);
 	/* "Auth" of AuthenticAMD, "Hygo" of HygonGenuine */
 	bool is_amd = n && (n->ebx == 0x68747541 || n->ebx == 0x6f677948);
 
@@ -204,7 +204,7 @@ uint32_t cpuid_pv_feature(const char *name, size_t len)
 
 void cpuid_hide_pv(struct vmm_cpuid_entry *e, uint32_t count, uint32_t bits)
 {
-	struct vmm_cpuid_entry *n = find(e, count, KVM_LEAF, 0);
+	struct vmm_cpuid_entry *n = cpuid_find(e, count, KVM_LEAF, 0);
 
 	if (n)
 		n->eax &= ~bits;

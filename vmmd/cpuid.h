@@ -10,6 +10,10 @@
 #include <stdint.h>
 #include <linux/vmm.h>
 
+/* the entry that CPUID would answer from, NULL: none */
+struct vmm_cpuid_entry *cpuid_find(const struct vmm_cpuid_entry *e, uint32_t count,
+				   uint32_t function, uint32_t index);
+
 /* rewrite in place for CPU `id` of `cpus`; may add leaves up to VMM_MAX_CPUID */
 void cpuid_topology(struct vmm_cpuid_entry *e, uint32_t *count,
 		    unsigned int id, unsigned int cpus);

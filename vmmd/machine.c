@@ -270,13 +270,18 @@ uint8_t machine_pic_ack(struct machine *m)
 
 /* ---- with the lock held --------------------------------------------------- */
 
-int machine_reset(struct machine *m)
+static void reset_devices(struct machine *m)
 {
 	unsigned int i;
 
 	take_kept(m);
 	for (i = 0; i < m->ndevs; i++)
 		m->dev[i].ops->reset(m->dev[i].owner);
+}
+
+int machine_reset(struct machine *m)
+{
+	reset_devices(m);
 	if (m->linux_boot) {
 		acpipm_place(m->pm, MACHINE_PM_BASE);
 		return linux_boot_place(m->linux_boot, m->env.mem);
@@ -309,6 +314,45 @@ struct mem *machine_mem(struct machine *m)
 struct chardev *machine_console(struct machine *m)
 {
 	return m->console;
+}
+
+struct block *machine_disk(struct machine *m)
+{
+	return m->disk;
+}
+
+struct net *machine_net(struct machine *m)
+{
+	return m->net;
+}
+
+/* ---- saving and loading, the lock held ------------------------------------ */
+
+const char *machine_dev_name(const struct machine *m, unsigned int i)
+{
+	return i < m->ndevs ? m->dev[i].name : NULL;
+}
+
+size_t machine_dev_save(struct machine *m, unsigned int i, void *buf, size_t max)
+{
+	take_kept(m);
+	return m->dev[i].ops->save(m->dev[i].owner, buf, max);
+}
+
+int machine_dev_load(struct machine *m, unsigned int i, const void *buf, size_t len)
+{
+	return m->dev[i].ops->load(m->dev[i].owner, buf, len);
+}
+
+long machine_harvest(struct machine *m, unsigned int i, uint64_t *bitmap)
+{
+	long n = mem_harvest(m->env.mem, i, bitmap);
+	unsigned int d;
+
+	for (d = 0; n >= 0 && d < m->ndevs; d++)
+		if (m->dev[d].ops->in_flight)
+			m->dev[d].ops->in_flight(m->dev[d].owner);
+	return n;
 }
 
 /* ---- building ------------------------------------------------------------- */
@@ -377,6 +421,8 @@ static int make_memory(struct machine *m)
 	m->ram_low = low;
 	m->ram_high = high;
 	mem_use_hugepages(m->env.mem, m->cfg->hugepages);
+	if (m->cfg->incoming)
+		mem_use_contents(m->env.mem, m->cfg->memory_fd);
 	err = mem_add_ram(m->env.mem, 0, LOW_RAM, "ram-base");
 	if (!err)
 		err = mem_add_ram(m->env.mem, SHADOW_RAM, low - SHADOW_RAM,
@@ -507,7 +553,7 @@ static int open_disk(struct machine *m, char *err, size_t errlen)
 
 static void warn_unbootable(struct machine *m)
 {
-	const char *why = m->disk && !m->linux_boot ?
+	const char *why = m->disk && !m->linux_boot && !m->cfg->incoming ?
 		firmware_cannot_boot(&m->firmware, m->cfg->disk) : NULL;
 
 	if (why)
@@ -524,6 +570,10 @@ static void make_mac(const struct vm_config *cfg, uint8_t mac[6])
 	const char *s = cfg->name ? cfg->name : cfg->disk;
 	uint32_t h = 2166136261U;	/* FNV-1a */
 
+	if (cfg->has_mac) {
+		memcpy(mac, cfg->mac, 6);
+		return;
+	}
 	for (; s && *s; s++)
 		h = (h ^ (uint8_t)*s) * 16777619U;
 	mac[0] = 0x52;
@@ -573,10 +623,24 @@ static int describe(struct machine *m, char *err, size_t errlen)
 	return ret;
 }
 
+void machine_describe(const struct machine *m, struct vm_config *cfg)
+{
+	*cfg = *m->cfg;
+	cfg->disk_queues = m->disk ? queues(m, cfg->disk_queues) : 0;
+	cfg->net_queues = cfg->net == NET_TAP ? m->net->pairs : 0;
+	make_mac(m->cfg, cfg->mac);
+	cfg->has_mac = m->net;
+	cfg->firmware_image = m->firmware.data;
+	cfg->firmware_size = m->firmware.size;
+}
+
 static int open_boot(struct machine *m, char *err, size_t errlen)
 {
 	const struct vm_config *c = m->cfg;
 
+	if (!c->kernel && c->incoming)
+		return firmware_take(&m->firmware, c->firmware_image,
+				     c->firmware_size, err, errlen);
 	if (!c->kernel)
 		return firmware_load(&m->firmware, c->firmware, err, errlen);
 	m->linux_boot = linux_boot_new(c->kernel, c->initrd, c->append, err, errlen);
@@ -653,7 +717,9 @@ int machine_build(struct machine *m, char *err, unsigned long errlen)
 
 	warn_unbootable(m);
 	ret = make_all(m, err, errlen);
-	if (!ret && machine_reset(m)) {
+	if (!ret && m->cfg->incoming) {
+		reset_devices(m);
+	} else if (!ret && machine_reset(m)) {
 		snprintf(err, errlen, "what is to boot cannot be put into the guest's memory");
 		ret = -EIO;
 	}

@@ -37,12 +37,19 @@ struct vm_config {
 	enum net_kind net;
 	const char *tap;
 	unsigned int net_queues;	/* pairs; 0: as many as fit the CPUs */
+	bool has_mac;			/* else one is made from the name */
+	uint8_t mac[6];
 	struct net_forward forward[16];
 	unsigned int nforward;
 	bool packed_rings;		/* virtio devices offer them */
 	enum console_kind console;
 	const char *console_path;
-	const char *firmware;
+	const char *firmware;		/* NULL: the usual one */
+	/* goes on from a saved state: nothing is booted, and this is its firmware */
+	bool incoming;
+	const void *firmware_image;
+	size_t firmware_size;
+	int memory_fd;			/* incoming: what RAM begins with; -1: zeroes */
 	const char *firmware_log;	/* NULL: none; "-": standard error */
 	const char *kernel;		/* NULL: firmware boots */
 	const char *initrd;		/* NULL: none */
@@ -95,6 +102,24 @@ struct machine_hooks {
 	void (*poweroff)(void *owner);
 	void *owner;
 };
+/* with what was left open as it turned out: queues, the MAC, the firmware */
+void machine_describe(const struct machine *m, struct vm_config *cfg);
+/*
+ * Devices in the order in which they are to be loaded, the lock held and no vCPU
+ * running. machine_dev_name: NULL after the last. save: dev_ops.save. load: 0, or
+ * -EINVAL with nothing changed: these bytes are no state of it.
+ */
+const char *machine_dev_name(const struct machine *m, unsigned int i);
+size_t machine_dev_save(struct machine *m, unsigned int i, void *buf, size_t max);
+int machine_dev_load(struct machine *m, unsigned int i, const void *buf, size_t len);
+/*
+ * mem_harvest of region i, the lock held: devices mark anew what they are still
+ * to write. The last one comes after all devices were saved.
+ */
+long machine_harvest(struct machine *m, unsigned int i, uint64_t *bitmap);
+struct block *machine_disk(struct machine *m);	/* NULL: none */
+struct net *machine_net(struct machine *m);	/* NULL: none */
+
 void machine_set_hooks(struct machine *m, const struct machine_hooks *hooks);
 
 #endif

@@ -68,6 +68,7 @@ const char options_run_help[] =
 "  --net-queues N        pairs of queues with --net tap=NAME, 1 to 16, which NAME\n"
 "                        must have been made for (default: one for each CPU, up\n"
 "                        to 8, or a single one)\n"
+"  --mac ADDRESS         address of the network card (default: made from the name)\n"
 "  --forward PROTO:HOST:GUEST\n"
 "                        with --net user: connections to port HOST of 127.0.0.1\n"
 "                        go to port GUEST of the guest; PROTO is tcp or udp; may\n"
@@ -223,6 +224,23 @@ static int parse_net(struct parse *p, const char *s)
 	return 0;
 }
 
+/* of one station: bit 0 of the first byte clear (IEEE 802, 8.2.2) */
+static int parse_mac(struct parse *p, const char *s)
+{
+	struct vm_config *c = &p->opt->config;
+	unsigned int m[6], i;
+	int end = 0;
+
+	if (sscanf(s, "%2x:%2x:%2x:%2x:%2x:%2x%n", &m[0], &m[1], &m[2], &m[3],
+		   &m[4], &m[5], &end) != 6 || s[end] || end != 17 || m[0] & 1)
+		return bad(p, "--mac wants the address of a network card such as 52:54:00:12:34:56, found '%s'",
+			   s);
+	for (i = 0; i < 6; i++)
+		c->mac[i] = m[i];
+	c->has_mac = true;
+	return 0;
+}
+
 static int parse_forward(struct parse *p, const char *s)
 {
 	struct vm_config *c = &p->opt->config;
@@ -375,6 +393,7 @@ static const struct {
 	{ "no-pv",	parse_no_pv },
 	{ "net",	parse_net },
 	{ "net-queues",	parse_net_queues },
+	{ "mac",	parse_mac },
 	{ "forward",	parse_forward },
 	{ "ring",	parse_ring },
 	{ "console",	parse_console },

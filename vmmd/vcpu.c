@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "dump.h"
@@ -337,6 +338,27 @@ static enum vcpu_state vcpu_park(struct vcpu *v)
 	return want;
 }
 
+/*
+ * The instruction of the last exit is done here, but the module does not know
+ * yet: whoever reads the state of a paused vCPU would have it done again.
+ */
+static void vcpu_settle(struct vcpu *v)
+{
+	struct vmm_run *run = v->api.run;
+	int ret;
+
+	if (!run->flags && !run->set)
+		return;
+	__atomic_store_n(&run->kick, 1, __ATOMIC_SEQ_CST);
+	do {
+		ret = api_run(&v->api);
+	} while (ret == -EINTR);
+	if (ret) {
+		vcpu_report(v, "VMM_RUN failed: %s", strerror(-ret));
+		vm_crashed(v->vm, VM_EXIT_ERROR);
+	}
+}
+
 static void *vcpu_main(void *arg)
 {
 	struct vcpu *v = arg;
@@ -349,6 +371,7 @@ static void *vcpu_main(void *arg)
 				break;
 			vcpu_step(v);
 		}
+		vcpu_settle(v);
 	}
 	return NULL;
 }
@@ -373,11 +396,19 @@ int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int id,
 		return ret;
 	}
 	v->decoded = emu_cache_new();
+	v->cpuid = malloc(ncpuid * sizeof(*cpuid));
+	if (!v->cpuid) {
+		vcpu_destroy(v);
+		return -ENOMEM;
+	}
+	memcpy(v->cpuid, cpuid, ncpuid * sizeof(*cpuid));
+	v->ncpuid = ncpuid;
 	return 0;
 }
 
 void vcpu_destroy(struct vcpu *v)
 {
+	free(v->cpuid);
 	emu_cache_free(v->decoded);
 	api_vcpu_close(&v->api);
 }
@@ -426,22 +457,42 @@ void vcpu_want(struct vcpu *v, enum vcpu_state want)
 	pthread_cond_broadcast(&v->vm->changed);
 }
 
-int vcpu_reset(struct vcpu *v)
+void vcpu_forget_tsc(struct vmm_state *st)
 {
-	struct vmm_state *st = &v->scratch;
 	uint32_t i, n = 0;
 
-	*st = v->initial;
-	/* left alone, so that the vCPUs' time stamps stay in step */
 	for (i = 0; i < st->msrs.count; i++)
 		if (st->msrs.msr[i].index != MSR_IA32_TSC)
 			st->msrs.msr[n++] = st->msrs.msr[i];
+	/* no rubbish behind the last: states are written to files */
+	memset(&st->msrs.msr[n], 0, (st->msrs.count - n) * sizeof(*st->msrs.msr));
 	st->msrs.count = n;
+}
+
+static int vcpu_begin(struct vcpu *v, struct vmm_state *st, bool pic_hint)
+{
 	v->window = false;
 	v->api.run->flags = 0;
 	v->api.run->set = 0;
-	atomic_store(&v->pic_hint, false);
+	atomic_store(&v->pic_hint, pic_hint);
 	return api_set_state(&v->api, st, VMM_STATE_ALL);
+}
+
+int vcpu_reset(struct vcpu *v)
+{
+	v->scratch = v->initial;
+	/* so that the vCPUs' time stamps stay in step */
+	vcpu_forget_tsc(&v->scratch);
+	return vcpu_begin(v, &v->scratch, false);
+}
+
+int vcpu_load(struct vcpu *v, struct vmm_state *st, uint64_t tsc_base)
+{
+	const struct vmm_tsc tsc = { .base = tsc_base };
+	int ret = api_set_tsc(&v->api, &tsc);
+
+	/* the PIC's wire may be high, and nobody will raise it again */
+	return ret ? ret : vcpu_begin(v, st, true);
 }
 
 void vcpu_pic_raised(struct vcpu *v)

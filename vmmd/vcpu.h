@@ -40,6 +40,8 @@ struct vcpu {
 	bool window;			/* own thread: ExtINT can be taken now */
 	bool told_user;			/* own thread: of a user's #UD */
 	struct vmm_state initial;	/* as the module made it */
+	struct vmm_cpuid_entry *cpuid;	/* as it was set */
+	uint32_t ncpuid;
 	struct vmm_state scratch;	/* own thread */
 };
 
@@ -58,6 +60,10 @@ void vcpu_report(struct vcpu *v, const char *fmt, ...)
 /* the machine lock is held for these */
 void vcpu_want(struct vcpu *v, enum vcpu_state want);	/* and kick */
 int vcpu_reset(struct vcpu *v);		/* while PAUSED: back to `initial` */
+/* take IA32_TSC out of the state's MSRs: the TSC stays as it is */
+void vcpu_forget_tsc(struct vmm_state *st);
+/* while PAUSED: go on from this state, and this TSC at the clock's ticks 0 */
+int vcpu_load(struct vcpu *v, struct vmm_state *st, uint64_t tsc_base);
 void vcpu_pic_raised(struct vcpu *v);
 
 #endif

@@ -45,6 +45,11 @@ static int read_all(int fd, uint8_t *buf, size_t len)
 	return 0;
 }
 
+static bool size_ok(uint64_t size)
+{
+	return size >= UNIT && size <= MAX_SIZE && size % UNIT == 0;
+}
+
 /* the CPU starts 16 bytes before the end: there must be something */
 static bool has_reset_vector(const struct firmware *fw)
 {
@@ -68,7 +73,7 @@ static int load_fd(struct firmware *fw, int fd, const char *path, char *err,
 		return bad(err, errlen, path, strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return bad(err, errlen, path, "not a regular file");
-	if (st.st_size < UNIT || st.st_size > MAX_SIZE || st.st_size % UNIT) {
+	if (!size_ok(st.st_size)) {
 		snprintf(found, sizeof(found),
 			 "%lld bytes, not a multiple of 64 KiB up to 16 MiB",
 			 (long long)st.st_size);
@@ -103,6 +108,21 @@ int firmware_load(struct firmware *fw, const char *path, char *err,
 	if (ret)
 		firmware_free(fw);
 	return ret;
+}
+
+int firmware_take(struct firmware *fw, const void *image, size_t size, char *err,
+		  size_t errlen)
+{
+	fw->size = 0;
+	fw->data = size_ok(size) ? malloc(size) : NULL;
+	if (!fw->data) {
+		snprintf(err, errlen, "the saved firmware has %zu bytes, wanted a multiple of 64 KiB up to 16 MiB",
+			 size);
+		return -EINVAL;
+	}
+	fw->size = size;
+	memcpy(fw->data, image, size);
+	return 0;
 }
 
 void firmware_free(struct firmware *fw)

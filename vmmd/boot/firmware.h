@@ -17,6 +17,9 @@ struct firmware {
 /* 0, or -errno with one line in err[] */
 int firmware_load(struct firmware *fw, const char *path, char *err,
 		  size_t errlen);
+/* the same from a saved state */
+int firmware_take(struct firmware *fw, const void *image, size_t size, char *err,
+		  size_t errlen);
 void firmware_free(struct firmware *fw);
 /* as ROM below 4 GiB, where it is from then on; once */
 int firmware_map(struct firmware *fw, struct mem *mem);

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: GPL-2.0
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "options_text.h"
+#include "vm.h"
+
+struct text {
+	char *buf;
+	size_t max, len;
+};
+
+static void __attribute__((format(printf, 2, 3)))
+say(struct text *t, const char *fmt, ...)
+{
+	size_t room = t->len < t->max ? t->max - t->len : 0;
+	va_list ap;
+
+	va_start(ap, fmt);
+	t->len += vsnprintf(room ? t->buf + t->len : NULL, room, fmt, ap) + 1;
+	va_end(ap);
+}
+
+/* as it can be found from another directory */
+static void say_file(struct text *t, const char *option, const char *path)
+{
+	char *full = path ? realpath(path, NULL) : NULL;
+
+	if (path)
+		say(t, "%s=%s", option, full ? full : path);
+	free(full);
+}
+
+static void say_net(struct text *t, const struct vm_config *c)
+{
+	unsigned int i;
+
+	switch (c->net) {
+	case NET_USER:
+		say(t, "--net=user");
+		break;
+	case NET_TAP:
+		say(t, "--net=tap=%s", c->tap);
+		break;
+	case NET_NONE:
+		say(t, "--net=none");
+		break;
+	}
+	if (c->net_queues)
+		say(t, "--net-queues=%u", c->net_queues);
+	if (c->has_mac)
+		say(t, "--mac=%02x:%02x:%02x:%02x:%02x:%02x", c->mac[0],
+		    c->mac[1], c->mac[2], c->mac[3], c->mac[4], c->mac[5]);
+	for (i = 0; i < c->nforward; i++)
+		say(t, "--forward=%s:%u:%u", c->forward[i].udp ? "udp" : "tcp",
+		    c->forward[i].host_port, c->forward[i].guest_port);
+}
+
+static void say_kernel(struct text *t, const struct vm_config *c)
+{
+	if (!c->kernel)
+		return;
+	say_file(t, "--kernel", c->kernel);
+	say_file(t, "--initrd", c->initrd);
+	if (c->append)
+		say(t, "--append=%s", c->append);
+}
+
+size_t options_text(const struct vm_options *opt, char *buf, size_t max)
+{
+	const struct vm_config *c = &opt->config;
+	struct text t = { buf, buf ? max : 0, 0 };
+
+	if (c->name)
+		say(&t, "--name=%s", c->name);
+	say(&t, "--cpus=%u", c->cpus);
+	say(&t, "--memory=%" PRIu64, c->memory);
+	if (c->has_balloon)
+		say(&t, "--balloon=%" PRIu64, c->balloon);
+	if (c->hugepages)
+		say(&t, "--hugepages=%s", c->hugepages >> 30 ? "1G" : "2M");
+	if (c->disk_read_only)
+		say(&t, "--read-only");
+	if (c->disk_direct)
+		say(&t, "--direct");
+	if (c->disk_queues)
+		say(&t, "--disk-queues=%u", c->disk_queues);
+	say_net(&t, c);
+	say(&t, "--ring=%s", c->packed_rings ? "packed" : "split");
+	say_kernel(&t, c);
+	say(&t, "--grace=%u", opt->grace);
+	say(&t, "--on-crash=%s", opt->on_crash == ON_CRASH_EXIT ? "exit" : "reset");
+	return t.len;
+}
