@@ -36,9 +36,10 @@ static_assert(ARRAY_SIZE(saved_msrs) <= VMM_MAX_MSRS);
 /* the kernel writes it when a CPU starts, and never again */
 static DEFINE_PER_CPU(u64, host_tsc_aux);
 
+/* as wide as the CPU's are: a guest may use five levels where this kernel does not */
 static bool canonical(u64 va)
 {
-	int bits = boot_cpu_has(X86_FEATURE_LA57) ? 57 : 48;
+	int bits = boot_cpu_data.x86_virt_bits;
 
 	return (s64)(va << (64 - bits)) >> (64 - bits) == (s64)va;
 }

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -54,6 +56,18 @@ int detach_begin(int *fd, int *status)
 	setsid();
 	*fd = pipes[1];
 	return 0;
+}
+
+bool detach_wanted(struct vm_options *opt, int *status)
+{
+	int ret = opt->detach ? detach_begin(&opt->ready_fd, status) : 0;
+
+	if (ret < 0) {
+		fprintf(stderr, "vmmd: cannot make a process in the background: %s\n",
+			strerror(-ret));
+		*status = VM_EXIT_ERROR;
+	}
+	return ret;
 }
 
 bool detach_ready(int fd)

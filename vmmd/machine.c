@@ -630,8 +630,9 @@ void machine_describe(const struct machine *m, struct vm_config *cfg)
 	cfg->net_queues = cfg->net == NET_TAP ? m->net->pairs : 0;
 	make_mac(m->cfg, cfg->mac);
 	cfg->has_mac = m->net;
-	cfg->firmware_image = m->firmware.data;
 	cfg->firmware_size = m->firmware.size;
+	cfg->firmware_image = mem_ptr_ro(m->env.mem, TOP_4G - m->firmware.size,
+					 m->firmware.size);
 }
 
 static int open_boot(struct machine *m, char *err, size_t errlen)

@@ -18,15 +18,9 @@ static int print(const char *text)
 
 static int run(struct vm_options *opt)
 {
-	int status, ret;
+	int status;
 
-	if (!opt->detach)
-		return vm_run(opt);
-	ret = detach_begin(&opt->ready_fd, &status);
-	if (ret < 0)
-		fprintf(stderr, "vmmd: cannot make a process in the background: %s\n",
-			strerror(-ret));
-	return ret > 0 ? status : ret ? VM_EXIT_ERROR : vm_run(opt);
+	return detach_wanted(opt, &status) ? status : vm_run(opt);
 }
 
 int main(int argc, char **argv)

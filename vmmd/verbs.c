@@ -13,6 +13,7 @@
 static const struct verb *const verbs[] = {
 	&verb_list, &verb_info, &verb_pause, &verb_resume, &verb_stop,
 	&verb_kill, &verb_console, &verb_overlay,
+	&verb_snapshot, &verb_restore, &verb_clone,
 };
 
 const struct verb *verbs_find(const char *name)

@@ -42,6 +42,9 @@ bool verb_number(const struct verb *verb, const char *option, const char *s,
 
 extern const struct verb verb_overlay;
 
+/* snapshot/verbs.c */
+extern const struct verb verb_snapshot, verb_restore, verb_clone;
+
 /* control/verbs_*.c */
 extern const struct verb verb_list, verb_info, verb_pause, verb_resume,
 	verb_stop, verb_kill, verb_console;

@@ -13,10 +13,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/block.h"
 #include "control/commands.h"
 #include "cpuid.h"
 #include "detach.h"
 #include "loop.h"
+#include "snapshot/lazy.h"
+#include "state/vmstate.h"
 #include "vcpu.h"
 #include "vm.h"
 
@@ -220,6 +223,7 @@ static int make_vcpus(struct vm *vm, char *err, size_t errlen)
 {
 	static struct vmm_cpuid_entry supported[VMM_MAX_CPUID];
 	struct vmm_cpuid_entry own[VMM_MAX_CPUID];
+	const struct vmstate *st = vm->opt->state;
 	uint32_t count = VMM_MAX_CPUID, n;
 	unsigned int i, cpus = vm->opt->config.cpus;
 	int ret;
@@ -230,17 +234,28 @@ static int make_vcpus(struct vm *vm, char *err, size_t errlen)
 			 strerror(-ret));
 		return ret;
 	}
+	if (st) {
+		ret = vmstate_check_host(st, &vm->api.info, supported, count,
+					 err, errlen);
+		if (ret)
+			return ret;
+	}
 	cpuid_hide_pv(supported, count, vm->opt->no_pv);
-	vm->phys_bits = cpuid_phys_bits(supported, count);
 	vm->vcpu = calloc(cpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu) {
 		snprintf(err, errlen, "no memory for %u vCPUs", cpus);
 		return -ENOMEM;
 	}
 	for (i = 0; i < cpus; i++) {
-		memcpy(own, supported, sizeof(own));
-		n = count;
-		cpuid_topology(own, &n, i, cpus);
+		if (st) {
+			n = st->cpuid[i].count;
+			memcpy(own, st->cpuid[i].entry, n * sizeof(*own));
+		} else {
+			n = count;
+			memcpy(own, supported, n * sizeof(*own));
+			cpuid_topology(own, &n, i, cpus);
+		}
+		vm->phys_bits = cpuid_phys_bits(own, n);
 		ret = vcpu_init(&vm->vcpu[i], vm, i, own, n);
 		if (ret) {
 			snprintf(err, errlen, "cannot create vCPU %u: %s", i,
@@ -300,6 +315,13 @@ static int vm_setup(struct vm *vm, char *err, size_t errlen)
 			return ret;
 		}
 	}
+	if (vm->opt->load) {
+		pthread_mutex_lock(&vm->lock);
+		ret = vm->opt->load(vm, vm->opt->load_owner, err, errlen);
+		pthread_mutex_unlock(&vm->lock);
+		if (ret)
+			return ret;
+	}
 	ret = commands_open(vm);
 	if (ret)
 		snprintf(err, errlen, "cannot make the control socket: %s",
@@ -315,8 +337,16 @@ static void vm_teardown(struct vm *vm, int code)
 	vm->ending = true;
 	vm_want(vm, VCPU_FINISHED);
 	pthread_mutex_unlock(&vm->lock);
+	snapshot_save_stop(vm);
 	for (i = 0; i < vm->nvcpus; i++)
 		vcpu_join(&vm->vcpu[i]);
+	/* a write to the disk may still wait for its page */
+	if (vm->lazy && machine_disk(vm->machine)) {
+		pthread_mutex_lock(&vm->lock);
+		block_drain(machine_disk(vm->machine));
+		pthread_mutex_unlock(&vm->lock);
+	}
+	lazy_stop(vm->lazy);
 	commands_detach(vm);
 	/* devices may still have requests in flight: they go before the fds */
 	if (vm->machine)
@@ -330,6 +360,7 @@ static void vm_teardown(struct vm *vm, int code)
 		loop_free(vm->loop);
 	}
 	free(vm->vcpu);
+	snapshot_forget(vm);
 }
 
 int vm_run(const struct vm_options *opt)

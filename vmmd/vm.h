@@ -12,6 +12,7 @@
 
 #include "api.h"
 #include "machine.h"
+#include "snapshot/snapshot.h"
 
 /* exit status of vmmd run; also in vmmd.1 */
 enum vm_exit {
@@ -22,6 +23,10 @@ enum vm_exit {
 	VM_EXIT_FORCED	= 4,	/* it did not power off within the grace */
 };
 
+struct lazy;
+struct vm;
+struct vmstate;
+
 enum on_crash { ON_CRASH_RESET, ON_CRASH_EXIT };
 
 struct vm_options {
@@ -31,6 +36,13 @@ struct vm_options {
 	uint32_t no_pv;			/* for cpuid_hide_pv */
 	bool detach;
 	int ready_fd;			/* with detach: for detach_ready */
+	/*
+	 * With config.incoming: the state's beginning, and who loads the rest,
+	 * before any vCPU runs, the lock held; 0 or -errno with one line in err[]
+	 */
+	const struct vmstate *state;
+	int (*load)(struct vm *vm, void *owner, char *err, size_t errlen);
+	void *load_owner;
 };
 
 /* why the vCPUs do not run: each of these for itself */
@@ -58,6 +70,9 @@ struct vm {
 	bool reset_posted;		/* lock */
 	unsigned int paused;		/* lock: enum vm_pause_why */
 	bool ending;			/* lock: no vCPU runs any more */
+	struct lazy *lazy;		/* memory is still being loaded; or NULL */
+	struct snapshot_save *saving;	/* lock: under way; NULL: none */
+	struct snapshot_last last_snapshot; /* lock */
 	/* vm_signal.c */
 	struct loop_fd *signal_watch;
 	struct loop_timer *grace_timer;

@@ -5,6 +5,7 @@
  * every field, after which the guest runs or does not, but the host lives
  * (CVE-2021-3653 is the kind of fault).
  */
+#include <cpuid.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -138,6 +139,24 @@ TEST_F(state, msrs_read_back)
 			EXPECT_EQ(index == one.index ? one.value :
 				  self->st.msrs.msr[i].value, st.msrs.msr[i].value);
 	}
+}
+
+/* as wide as the CPU's, with or without five levels of paging in the host */
+TEST_F(state, addresses_in_msrs)
+{
+	static struct vmm_state st;
+	u32 eax, ebx, ecx, edx;
+	int bits;
+
+	ASSERT_NE(0, __get_cpuid(0x80000008, &eax, &ebx, &ecx, &edx));
+	bits = eax >> 8 & 0xff;
+	ASSERT_LE(48, bits);
+	st.msrs.count = 1;
+	/* KERNEL_GS_BASE */
+	st.msrs.msr[0] = (struct vmm_msr){ .index = 0xc0000102, .value = ~0ull << (bits - 1) };
+	EXPECT_EQ(0, vcpu_set(self->v, VMM_STATE_MSRS, &st));
+	st.msrs.msr[0].value = 1ull << (bits - 1);
+	EXPECT_EQ(-EINVAL, vcpu_set(self->v, VMM_STATE_MSRS, &st));
 }
 
 /* ---- what is refused ------------------------------------------------------------------ */

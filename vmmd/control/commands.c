@@ -12,6 +12,7 @@
 #include "loop.h"
 #include "names.h"
 #include "options.h"
+#include "snapshot/command.h"
 #include "vm.h"
 
 #define NSEC		1e9
@@ -243,6 +244,7 @@ static const struct {
 	{ "stop",	cmd_stop },
 	{ "kill",	cmd_kill },
 	{ "console",	cmd_console },
+	{ "snapshot",	cmd_snapshot },
 };
 
 int commands_name(struct vm *vm, char *err, size_t errlen)

@@ -16,6 +16,7 @@ struct pages_coder {
 	ZSTD_DCtx *out;
 	uint8_t copy[PAGES_BYTES];
 	uint8_t packed[PAGES_BYTES];
+	uint8_t body[PAGES_BODY_MAX];
 };
 
 struct pages_coder *pages_coder_new(void)
@@ -39,6 +40,11 @@ void pages_coder_free(struct pages_coder *c)
 	ZSTD_freeCCtx(c->in);
 	ZSTD_freeDCtx(c->out);
 	free(c);
+}
+
+uint8_t *pages_coder_body(struct pages_coder *c)
+{
+	return c->body;
 }
 
 static bool is_zero(const uint8_t *page)

@@ -37,6 +37,9 @@ struct pages_coder;
 struct pages_coder *pages_coder_new(void);	/* NULL: out of memory */
 void pages_coder_free(struct pages_coder *c);
 
+/* room for a body of PAGES_BODY_MAX bytes that is to be taken apart */
+uint8_t *pages_coder_body(struct pages_coder *c);
+
 struct pages_out {
 	struct pages_coder *coder;
 	struct sink *sink;

@@ -239,6 +239,20 @@ static int load_clock(struct vmstate_loader *l, struct source *in, char *err,
 	return 0;
 }
 
+/* the first group of registers that the module does not take by itself */
+static const char *refused_group(struct vcpu *v, struct vmm_state *st)
+{
+	static const char *const group[] = {
+		"REGS", "SREGS", "EVENTS", "DREGS", "APIC", "MSRS", "XSAVE",
+	};
+	size_t i;
+
+	for (i = 0; i < sizeof(group) / sizeof(group[0]); i++)
+		if (api_set_state(&v->api, st, 1U << i))
+			return group[i];
+	return "all of it together";
+}
+
 static int load_vcpu(struct vmstate_loader *l, struct source *in, char *err,
 		     size_t errlen)
 {
@@ -267,8 +281,9 @@ static int load_vcpu(struct vmstate_loader *l, struct source *in, char *err,
 	/* the clock was set a moment ago, and that is its tick 0 */
 	ret = vcpu_load(&l->vm->vcpu[h.id], st, h.tsc);
 	if (ret)
-		ret = section_bad(in, err, errlen, "of vCPU %u is refused by the module: %s",
-				  h.id, strerror(-ret));
+		ret = section_bad(in, err, errlen, "of vCPU %u is refused by the module: %s (%s)",
+				  h.id, strerror(-ret),
+				  refused_group(&l->vm->vcpu[h.id], st));
 	l->vcpus |= 1ULL << h.id;
 out:
 	free(body);
