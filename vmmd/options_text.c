@@ -2,8 +2,10 @@
 #include <inttypes.h>
 #include <limits.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <string.h>
 
 #include "options_text.h"
@@ -95,4 +97,34 @@ size_t options_text(const struct vm_options *opt, char *buf, size_t max)
 	say(&t, "--grace=%u", opt->grace);
 	say(&t, "--on-crash=%s", opt->on_crash == ON_CRASH_EXIT ? "exit" : "reset");
 	return t.len;
+}
+
+const char *const options_text_carried[] = {
+	"name", "cpus", "memory", "balloon", "hugepages", "read-only", "direct",
+	"disk-queues", "net", "net-queues", "mac", "forward", "ring", "kernel",
+	"initrd", "append", "grace", "on-crash", NULL,
+};
+
+static bool carried(const char *s)
+{
+	const char *const *name;
+	size_t n;
+
+	if (strncmp(s, "--", 2))
+		return false;
+	n = strcspn(s + 2, "=");
+	for (name = options_text_carried; *name; name++)
+		if (strlen(*name) == n && !memcmp(*name, s + 2, n))
+			return true;
+	return false;
+}
+
+const char *options_text_alien(const char *text, size_t len)
+{
+	size_t at;
+
+	for (at = 0; at < len; at += strlen(text + at) + 1)
+		if (!carried(text + at))
+			return text + at;
+	return NULL;
 }

@@ -14,5 +14,12 @@ struct vm_options;
 
 /* strings one after the other, each with its 0; how many bytes. buf NULL: just that */
 size_t options_text(const struct vm_options *opt, char *buf, size_t max);
+/*
+ * Where text that came from elsewhere has what options_text never writes, such as
+ * a file to be written to; NULL: nowhere. Behind its len bytes there is a 0 more.
+ */
+const char *options_text_alien(const char *text, size_t len);
+/* names of the options that options_text writes, NULL behind the last */
+extern const char *const options_text_carried[];
 
 #endif

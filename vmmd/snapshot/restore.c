@@ -252,9 +252,17 @@ out:
 static int parse(struct restore *r, const char *disk, int argc, char **argv,
 		 char *err, size_t errlen)
 {
+	const struct vmstate *st = &r->chain[0]->state;
+	const char *alien = options_text_alien(st->text, st->text_len);
 	struct vm_options saved;
-	int n = make_argv(r, disk, 0, NULL);
+	int n;
 
+	if (alien) {
+		snprintf(err, errlen, "%s: section \"options\" has '%s', which is none of those that a snapshot may bring",
+			 r->file, alien);
+		return VM_EXIT_ERROR;
+	}
+	n = make_argv(r, disk, 0, NULL);
 	if (n > 0 && options_parse(n, r->argv, &saved, err, errlen) != OPTIONS_RUN) {
 		char why[256];
 
