@@ -115,9 +115,30 @@ static int read_parent(struct snapshot_file *f, char *err, size_t errlen)
 	return 0;
 }
 
+static bool run_ok(const struct snapshot_run *r)
+{
+	return r->count && r->count <= PAGES_MAX && r->first < PAGES_MAX &&
+	       r->first + r->count <= PAGES_MAX && r->gpa % PAGES_SIZE == 0 &&
+	       r->gpa + r->count * PAGES_SIZE > r->gpa;
+}
+
+/* each run possible, in order, no page twice: the first that is not; nruns: none */
+static uint64_t bad_run(const struct snapshot_file *f)
+{
+	uint64_t i, end = 0;
+
+	for (i = 0; i < f->nruns; i++) {
+		if (!run_ok(&f->run[i]) || f->run[i].gpa < end)
+			return i;
+		end = f->run[i].gpa + f->run[i].count * PAGES_SIZE;
+	}
+	return i;
+}
+
 static int read_index(struct snapshot_file *f, char *err, size_t errlen)
 {
 	struct source *in = &f->in;
+	uint64_t bad;
 	int ret;
 
 	snapshot_seek(f, f->trailer.index, f->trailer.index_number);
@@ -137,7 +158,14 @@ static int read_index(struct snapshot_file *f, char *err, size_t errlen)
 		snprintf(err, errlen, "%s: out of memory", f->path);
 		return -ENOMEM;
 	}
-	return section_body(in, f->run, in->head.len, err, errlen);
+	ret = section_body(in, f->run, in->head.len, err, errlen);
+	if (ret)
+		return ret;
+	bad = bad_run(f);
+	if (bad < f->nruns)
+		return section_bad(in, err, errlen, "its run %" PRIu64 " cannot be, or not there",
+				   bad);
+	return 0;
 }
 
 static int read_beginning(struct snapshot_file *f, char *err, size_t errlen)
@@ -205,7 +233,8 @@ int snapshot_find_disk(struct snapshot_file *f, struct snapshot_disk *d, char *e
 	if (!ret)
 		ret = section_body(in, d, sizeof(*d), err, errlen);
 	if (!ret && (in->head.len != sizeof(*d) || !d->file[0] ||
-		     d->file[SNAPSHOT_NAME_MAX] || d->size % 512))
+		     d->file[SNAPSHOT_NAME_MAX] || strchr(d->file, '/') ||
+		     d->size % 512))
 		ret = section_bad(in, err, errlen, "names no disk");
 	return ret;
 }
@@ -268,13 +297,6 @@ void snapshot_close_chain(struct snapshot_file **chain, int n)
 
 /* ---- pages ---------------------------------------------------------------- */
 
-bool snapshot_run_ok(const struct snapshot_run *r)
-{
-	return r->count && r->count <= PAGES_MAX && r->first < PAGES_MAX &&
-	       r->first + r->count <= PAGES_MAX && r->gpa % PAGES_SIZE == 0 &&
-	       r->gpa + r->count * PAGES_SIZE > r->gpa;
-}
-
 const struct snapshot_run *snapshot_find(const struct snapshot_file *f,
 					 uint64_t gpa)
 {
@@ -292,7 +314,7 @@ const struct snapshot_run *snapshot_find(const struct snapshot_file *f,
 	if (!low)
 		return NULL;
 	r = &f->run[low - 1];
-	return snapshot_run_ok(r) && gpa - r->gpa < r->count * PAGES_SIZE ? r : NULL;
+	return gpa - r->gpa < r->count * PAGES_SIZE ? r : NULL;
 }
 
 int snapshot_read_pages(struct snapshot_file *f, struct pages_coder *coder,
@@ -321,7 +343,7 @@ int snapshot_read_pages(struct snapshot_file *f, struct pages_coder *coder,
 		ret = section_body(&in, body, PAGES_BODY_MAX, err, errlen);
 	if (ret)
 		return ret;
-	if (pages_check(body, in.head.len, &h) || !snapshot_run_ok(&r) ||
+	if (pages_check(body, in.head.len, &h) ||
 	    h.gpa + r.first * PAGES_SIZE != r.gpa || r.first + r.count > h.count)
 		return section_bad(&in, err, errlen, "has other pages than its index says");
 	if (pages_get(coder, body, in.head.len, buf))

@@ -9,7 +9,9 @@
  *              index, this one's or its parents', are zero
  *
  * and a trailer, so that the index and what comes after the pages can be found
- * from the end. Names of files are relative to that of the snapshot.
+ * from the end. Names of files are relative to that of the snapshot, and the disk's
+ * is in the same directory: a snapshot from elsewhere cannot show its guest a file
+ * of this host.
  */
 #ifndef VMMD_SNAPSHOT_FILE_H
 #define VMMD_SNAPSHOT_FILE_H
@@ -73,7 +75,7 @@ struct snapshot_file {
 	struct snapshot_parent parent;
 	uint64_t rest;			/* offset behind the beginning */
 	uint32_t rest_number;
-	struct snapshot_run *run;	/* the index; each run is yet to be checked */
+	struct snapshot_run *run;	/* the index: in order, each run possible */
 	uint64_t nruns;
 };
 
@@ -92,8 +94,7 @@ int snapshot_open_chain(const char *path,
 			char *err, size_t errlen);
 void snapshot_close_chain(struct snapshot_file **chain, int n);
 
-bool snapshot_run_ok(const struct snapshot_run *run);
-/* the run that has the page at gpa, NULL: none. It is checked: all of it is possible */
+/* the run that has the page at gpa, NULL: none */
 const struct snapshot_run *snapshot_find(const struct snapshot_file *f,
 					 uint64_t gpa);
 /*

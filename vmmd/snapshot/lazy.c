@@ -242,14 +242,12 @@ static bool fill(struct lazy *l, int *ret)
 	while (l->file < l->n) {
 		f = l->chain[l->file];
 		i = l->run++;
-		if (i < f->nruns && snapshot_run_ok(&f->run[i])) {
+		if (i < f->nruns) {
 			*ret = place_run(l, l->file, &f->run[i]);
 			return true;
 		}
-		if (i >= f->nruns) {
-			l->file++;
-			l->run = 0;
-		}
+		l->file++;
+		l->run = 0;
 	}
 	return false;
 }

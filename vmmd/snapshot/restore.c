@@ -44,7 +44,7 @@ static int fill_run(struct fill *l, const struct snapshot_run *run, char *err,
 	uint32_t n;
 	int ret;
 
-	to = snapshot_run_ok(run) ? l->place(l->owner, run->gpa, len) : NULL;
+	to = l->place(l->owner, run->gpa, len);
 	if (!to) {
 		snprintf(err, errlen, "%s: its index names pages that are not in RAM",
 			 l->f->path);

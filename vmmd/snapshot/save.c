@@ -326,15 +326,28 @@ static int wait_disk(struct snapshot_save *s)
 	return ret;
 }
 
-/* the disk of the snapshot whose name we take over; NULL: there was none */
+static const char *base_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+/*
+ * The disk of the snapshot whose name we take over; NULL: there was none, or it
+ * has not the name that a disk of ours would have
+ */
 static char *old_disk(const char *path)
 {
+	const char *base = base_of(path);
+	size_t n = strlen(base);
 	struct snapshot_disk d;
 	char err[256];
 	struct snapshot_file *f = snapshot_open(path, err, sizeof(err));
 	char *file = NULL;
 
-	if (f && !snapshot_find_disk(f, &d, err, sizeof(err)) && d.file[0])
+	if (f && !snapshot_find_disk(f, &d, err, sizeof(err)) &&
+	    !strncmp(d.file, base, n) && !strncmp(d.file + n, ".disk-", 6))
 		file = snapshot_beside(path, d.file);
 	snapshot_close(f);
 	return file;
@@ -442,13 +455,6 @@ static void *save_main(void *arg)
 }
 
 /* ---- beginning and ending ------------------------------------------------- */
-
-static const char *base_of(const char *path)
-{
-	const char *slash = strrchr(path, '/');
-
-	return slash ? slash + 1 : path;
-}
 
 /* PATH.disk-ID: another save to the same name does not touch this one's */
 static int name_disk(struct snapshot_save *s)

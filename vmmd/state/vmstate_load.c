@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
 #include <errno.h>
 #include <inttypes.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "mem.h"
 #include "options.h"
+#include "state/pages.h"
 #include "state/vmstate_priv.h"
 #include "vcpu.h"
 
@@ -106,6 +108,23 @@ static int read_cpuid(struct source *in, struct vmstate *st, char *err,
 	return 0;
 }
 
+/* whole pages, in order, none twice, and so fewer than 2^64 bytes in all */
+static bool ranges_ok(const struct vmstate *st)
+{
+	uint64_t end = 0;
+	unsigned int i;
+
+	for (i = 0; i < st->nranges; i++) {
+		const struct state_range *r = &st->range[i];
+
+		if (r->gpa < end || r->rom > 1 || r->pad || !r->size ||
+		    (r->gpa | r->size) % PAGES_SIZE || r->gpa + r->size < r->gpa)
+			return false;
+		end = r->gpa + r->size;
+	}
+	return true;
+}
+
 static int read_memory(struct source *in, struct vmstate *st, char *err,
 		       size_t errlen)
 {
@@ -120,6 +139,8 @@ static int read_memory(struct source *in, struct vmstate *st, char *err,
 	st->nranges = len / sizeof(*st->range);
 	if (!len || len % sizeof(*st->range))
 		return section_bad(in, err, errlen, "is no whole table");
+	if (!ranges_ok(st))
+		return section_bad(in, err, errlen, "has ranges that cannot be");
 	return 0;
 }
 
