@@ -36,9 +36,7 @@ static void on_progress(void *owner, uint64_t done, uint64_t total)
 static void on_done(void *owner, const struct snapshot_result *s)
 {
 	struct request *r = owner;
-	struct vm *vm = r->vm;
 
-	pthread_mutex_lock(&vm->lock);
 	r->save = NULL;
 	if (s->error)
 		control_fail(r->call, -s->error, "%s", s->text);
@@ -47,7 +45,6 @@ static void on_done(void *owner, const struct snapshot_result *s)
 			"{sI sI sI sf}", "pages", (json_int_t)s->pages,
 			"pages_paused", (json_int_t)s->late_pages,
 			"bytes", (json_int_t)s->bytes, "paused", s->pause_ns / 1e9));
-	pthread_mutex_unlock(&vm->lock);
 	free(r);
 }
 

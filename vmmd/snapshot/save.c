@@ -224,11 +224,21 @@ static int begin_disk(struct snapshot_save *s, struct sink *out)
 	s->disk_done = false;
 	s->copy = block_copy_start(disk, s->disk_path, &opts, disk_copied, s,
 				   err, sizeof(err));
-	if (!s->copy && !s->disk_done)
+	if (!s->copy && !s->disk_done) {
+		s->disk_done = true;	/* nothing to wait for */
 		return fail(s, -EIO, "%s", err);
+	}
 	d.size = block_size(disk);
 	memcpy(d.file, s->disk_file, sizeof(d.file));
 	return section_put(out, SNAPSHOT_DISK, 1, &d, sizeof(d), NULL, 0);
+}
+
+static int put_state(struct snapshot_save *s)
+{
+	int ret = s->w.sink.write(s->w.sink.owner, s->state.data, s->state.len);
+
+	s->state.len = 0;
+	return ret;
 }
 
 /* lock held, paused: devices first, they write to memory until they are quiet */
@@ -251,10 +261,11 @@ static int take_instant(struct snapshot_save *s)
 		return ret;
 	pending = ram_pending(s->ram);
 	s->result.late_pages = pending;
-	/* more than can be copied is written here and now */
 	if (pending <= s->late.max)
 		return ram_send(s->ram, late_put, &s->late);
-	return ram_send(s->ram, put_pages, s);
+	/* more than can be copied is written here and now, behind the state */
+	ret = put_state(s);
+	return ret ? ret : ram_send(s->ram, writer_pages, &s->w);
 }
 
 static int pause_and_copy(struct snapshot_save *s)
@@ -299,7 +310,7 @@ static int put_late(struct snapshot_save *s)
 	uint64_t i;
 	int ret;
 
-	ret = s->w.sink.write(s->w.sink.owner, s->state.data, s->state.len);
+	ret = put_state(s);
 	for (i = 0; !ret && i < l->nruns; i++) {
 		ret = put_pages(s, l->run[i].gpa, data, l->run[i].count);
 		data += l->run[i].count * PAGES_SIZE;
@@ -446,10 +457,11 @@ static void *save_main(void *arg)
 		remember(s);
 	else
 		snapshot_forget(vm);
+	s->opts.done(s->opts.owner, &s->result);
 	vm->saving = NULL;
 	pthread_cond_broadcast(&vm->changed);
+	/* who waits for that may free the VM now */
 	pthread_mutex_unlock(&vm->lock);
-	s->opts.done(s->opts.owner, &s->result);
 	save_free(s);
 	return NULL;
 }

@@ -33,7 +33,7 @@ struct snapshot_opts {
 	bool diff;			/* only what changed since the last one */
 	/* from the worker's thread, the lock not held */
 	void (*progress)(void *owner, uint64_t done, uint64_t total);
-	/* at the end, the same; the save is gone when it returns */
+	/* at the end, the lock held; the save is gone when it returns */
 	void (*done)(void *owner, const struct snapshot_result *result);
 	void *owner;
 };
