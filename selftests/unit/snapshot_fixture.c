@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE 1
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "crc32c.h"
+#include "snapshot_fixture.h"
+#include "state/pages.h"
+#include "state/vmstate_priv.h"
+
+const struct state_range sf_range[3] = {
+	{ .gpa = 0, .size = SF_LOW * PAGES_SIZE },
+	{ .gpa = 0x800000, .size = 16 * PAGES_SIZE, .rom = 1 },
+	{ .gpa = SF_HIGH_GPA, .size = (SF_PAGES - SF_LOW) * PAGES_SIZE },
+};
+
+static char dir[] = "/tmp/vmm-snapshot-XXXXXX";
+
+int sf_setup(void **state)
+{
+	strcpy(dir, "/tmp/vmm-snapshot-XXXXXX");
+	return !mkdtemp(dir);
+}
+
+int sf_teardown(void **state)
+{
+	DIR *d = opendir(dir);
+	struct dirent *e;
+
+	while ((e = readdir(d)))
+		unlinkat(dirfd(d), e->d_name, 0);
+	closedir(d);
+	return rmdir(dir);
+}
+
+char *sf_path(const char *name)
+{
+	static char path[8][300];
+	static unsigned int i;
+
+	snprintf(path[++i % 8], sizeof(path[0]), "%s/%s", dir, name);
+	return path[i % 8];
+}
+
+uint64_t sf_gpa(unsigned int page)
+{
+	return page < SF_LOW ? page * PAGES_SIZE :
+			       SF_HIGH_GPA + (page - SF_LOW) * PAGES_SIZE;
+}
+
+static void put(struct sink *out, const struct state_section *s, const void *body,
+		size_t len)
+{
+	assert_int_equal(section_put(out, s->tag, s->version, body, len, NULL, 0), 0);
+}
+
+void sf_begin(struct sink *out, uint8_t id, const struct snapshot_parent *parent)
+{
+	static const struct vmm_cpuid_entry cpuid[2] = {
+		{ .function = 0, .eax = 1 }, { .function = 1, .edx = 0x11 },
+	};
+	struct state_ident ident = {
+		.created = 1, .vendor = VMM_VENDOR_SVM, .tsc_khz = 2000000,
+		.vcpus = 2, .abi_version = VMM_ABI_VERSION,
+	};
+
+	memset(ident.id, id, sizeof(ident.id));
+	if (parent)
+		memcpy(ident.parent, parent->id, sizeof(ident.parent));
+	put(out, &state_ident, &ident, sizeof(ident));
+	put(out, &state_options, "--name=x\0--cpus=2", 18);
+	put(out, &state_cpuid, cpuid, sizeof(cpuid));
+	put(out, &state_cpuid, cpuid, sizeof(cpuid));
+	put(out, &state_memory, sf_range, sizeof(sf_range));
+	if (parent)
+		assert_int_equal(section_put(out, SNAPSHOT_PARENT, 1, parent,
+					     sizeof(*parent), NULL, 0), 0);
+}
+
+uint8_t *sf_read(const char *path, size_t *len)
+{
+	int fd = open(path, O_RDONLY);
+	struct stat st;
+	uint8_t *data;
+
+	assert_int_equal(fstat(fd, &st), 0);
+	data = calloc(1, st.st_size + 1);
+	assert_int_equal(read(fd, data, st.st_size), st.st_size);
+	close(fd);
+	*len = st.st_size;
+	return data;
+}
+
+void sf_write(const char *path, const void *data, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, data, len), len);
+	close(fd);
+}
+
+size_t sf_find(const uint8_t *data, size_t len, const char *tag, unsigned int n)
+{
+	struct section_head h;
+	size_t at;
+
+	for (at = 0; at + sizeof(h) <= len - sizeof(struct snapshot_trailer);
+	     at += sizeof(h) + h.len) {
+		memcpy(&h, data + at, sizeof(h));
+		if (!strncmp(h.tag, tag, sizeof(h.tag)) && !n--)
+			return at;
+	}
+	return SIZE_MAX;
+}
+
+struct snapshot_trailer sf_trailer(const uint8_t *data, size_t len)
+{
+	struct snapshot_trailer t;
+
+	memcpy(&t, data + len - sizeof(t), sizeof(t));
+	return t;
+}
+
+void sf_put_trailer(uint8_t *data, size_t len, struct snapshot_trailer t)
+{
+	t.crc = crc32c(0, &t, offsetof(struct snapshot_trailer, crc));
+	memcpy(data + len - sizeof(t), &t, sizeof(t));
+}
