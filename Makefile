@@ -126,8 +126,9 @@ $(unit_tests): $(B)/unit/%: $(B)/unit/selftests/unit/%.o $(B)/unit/vmmd.a
 	$(call say,LD)
 	$(Q)$(CC) $(sanitizers) $(unit_ldflags) -o $@ $^ $(vmmd_libs) -lcmocka
 
-# This one brings some of a file's functions; the first definition counts.
-$(B)/unit/test_vcpu: unit_ldflags = -Wl,--allow-multiple-definition
+# These bring some of a file's functions; the first definition counts.
+$(addprefix $(B)/unit/test_,vcpu snapshot_save state_golden state_fuzz): \
+	unit_ldflags = -Wl,--allow-multiple-definition
 # These record what is called, or play a file system that can more.
 $(B)/unit/test_block_copy: unit_ldflags = -Wl,--wrap=ioctl
 $(B)/unit/test_overlay_crash: unit_ldflags = -Wl,--wrap=pwritev,--wrap=fallocate,--wrap=fdatasync

@@ -51,6 +51,13 @@ int timerfd_settime(int fd, int flags, const struct itimerspec *new,
 	return syscall(SYS_timerfd_settime, fd, flags, &its, old);
 }
 
+void fx_hold_clock(bool hold)
+{
+	clock_ns = 1000 * FX_SEC;
+	clock_real = FX_START - clock_ns;
+	__atomic_store_n(&clock_fake, hold, __ATOMIC_RELEASE);
+}
+
 void fx_set_realtime(struct fx *fx, uint64_t ns)
 {
 	fx_lock(fx);
@@ -145,9 +152,7 @@ struct fx *fx_new(void)
 	struct fx *fx = calloc(1, sizeof(*fx));
 
 	assert_non_null(fx);
-	clock_ns = 1000 * FX_SEC;
-	clock_real = FX_START - clock_ns;
-	__atomic_store_n(&clock_fake, true, __ATOMIC_RELEASE);
+	fx_hold_clock(true);
 	pthread_mutex_init(&fx->lock, NULL);
 	fx->env.pio = bus_new("pio");
 	fx->env.mmio = bus_new("mmio");
@@ -180,7 +185,7 @@ void fx_free(struct fx *fx)
 	bus_free(fx->env.mmio);
 	pthread_mutex_destroy(&fx->lock);
 	free(fx);
-	__atomic_store_n(&clock_fake, false, __ATOMIC_RELEASE);
+	fx_hold_clock(false);
 }
 
 void fx_lock(struct fx *fx)

@@ -45,6 +45,8 @@ struct fx {
 };
 
 struct fx *fx_new(void);
+/* that clock, for a test with a machine of another kind */
+void fx_hold_clock(bool hold);
 void fx_free(struct fx *fx);
 void fx_lock(struct fx *fx);
 void fx_unlock(struct fx *fx);

@@ -261,6 +261,7 @@ static int take_instant(struct snapshot_save *s)
 		return ret;
 	pending = ram_pending(s->ram);
 	s->result.late_pages = pending;
+	s->total = s->done + pending;
 	if (pending <= s->late.max)
 		return ram_send(s->ram, late_put, &s->late);
 	/* more than can be copied is written here and now, behind the state */
