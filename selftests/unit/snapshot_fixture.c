@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <zstd.h>
 
 #include "crc32c.h"
 #include "snapshot_fixture.h"
@@ -137,4 +138,32 @@ void sf_put_trailer(uint8_t *data, size_t len, struct snapshot_trailer t)
 {
 	t.crc = crc32c(0, &t, offsetof(struct snapshot_trailer, crc));
 	memcpy(data + len - sizeof(t), &t, sizeof(t));
+}
+
+uint8_t *sf_unpack(const char *from, const char *name, size_t *len)
+{
+	char path[300];
+	uint8_t *packed, *data;
+	size_t n;
+
+	snprintf(path, sizeof(path), "%.*s/%s/%s", (int)(strrchr(__FILE__, '/') - __FILE__),
+		 __FILE__, from, name);
+	packed = sf_read(path, &n);
+	*len = ZSTD_getFrameContentSize(packed, n);
+	assert_true(*len < 64 << 20);
+	data = calloc(1, *len + 1);
+	assert_int_equal(ZSTD_decompress(data, *len, packed, n), *len);
+	free(packed);
+	return data;
+}
+
+void sf_pack(const char *path, const void *data, size_t len)
+{
+	size_t room = ZSTD_compressBound(len), n;
+	void *packed = malloc(room);
+
+	n = ZSTD_compress(packed, room, data, len, 19);
+	assert_false(ZSTD_isError(n));
+	sf_write(path, packed, n);
+	free(packed);
 }

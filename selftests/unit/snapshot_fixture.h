@@ -36,4 +36,8 @@ size_t sf_find(const uint8_t *data, size_t len, const char *tag, unsigned int n)
 struct snapshot_trailer sf_trailer(const uint8_t *data, size_t len);
 void sf_put_trailer(uint8_t *data, size_t len, struct snapshot_trailer t);	/* with its checksum */
 
+/* one that is committed, unpacked: selftests/unit/DIR/NAME.zst */
+uint8_t *sf_unpack(const char *dir, const char *name, size_t *len);
+void sf_pack(const char *path, const void *data, size_t len);
+
 #endif

@@ -212,8 +212,6 @@ static void many_words(struct vmx *x)
 	x->paused = NULL;
 }
 
-static int load(struct vmx *x, struct snapshot_file *f, char *err, size_t errlen);
-
 static void test_too_late(void **state)
 {
 	struct vmx *x = *state, *y;
@@ -228,7 +226,7 @@ static void test_too_late(void **state)
 	/* and what comes behind the pages is found */
 	f = snapshot_open(sf_path("tl"), x->err, sizeof(x->err));
 	y = vmx_new(&f->state);
-	if (load(y, f, y->err, sizeof(y->err)))
+	if (vmx_load(y, f, y->err, sizeof(y->err)))
 		fail_msg("%s", y->err);
 	vmx_free(y);
 	vmx_now = x;
@@ -298,32 +296,6 @@ static void test_no_room_for_disk(void **state)
 
 /* ---- loading -------------------------------------------------------------- */
 
-/* what comes behind the pages */
-static int load(struct vmx *x, struct snapshot_file *f, char *err, size_t errlen)
-{
-	struct vmstate_loader l = { .vm = &x->vm };
-	struct source *in = &f->in;
-	int ret = 0;
-
-	vmx_now = x;
-	vmx_lock(x);
-	ret = vmstate_check_memory(&f->state, machine_mem(x->vm.machine), f->path, err, errlen);
-	snapshot_seek(f, f->trailer.state, f->trailer.state_number);
-	while (!ret && !l.ended) {
-		ret = section_next(in, err, errlen);
-		if (ret)
-			break;
-		if (section_is(in, PAGES_TAG) || section_is(in, SNAPSHOT_DISK))
-			f->reader.at += in->head.len;
-		else
-			ret = vmstate_load(&l, in, err, errlen);
-	}
-	if (!ret)
-		ret = vmstate_load_done(&l, f->path, err, errlen);
-	vmx_unlock(x);
-	return ret;
-}
-
 static void test_load(void **state)
 {
 	struct vmx *x = *state, *y;
@@ -337,7 +309,7 @@ static void test_load(void **state)
 	f = snapshot_open(sf_path("s"), x->err, sizeof(x->err));
 	assert_non_null(f);
 	y = vmx_new(&f->state);
-	if (load(y, f, y->err, sizeof(y->err)))
+	if (vmx_load(y, f, y->err, sizeof(y->err)))
 		fail_msg("%s", y->err);
 	assert_int_equal(y->clock.ns, 123456789);
 	assert_int_equal(y->regs[1].regs.rip, 0x1001);

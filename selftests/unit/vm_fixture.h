@@ -19,6 +19,7 @@
 #include "loop.h"
 #include "mem.h"
 #include "options.h"
+#include "options_text.h"
 #include "snapshot/snapshot.h"
 #include "snapshot_fixture.h"
 #include "state/pages.h"
@@ -126,25 +127,33 @@ static void *vmx_loop(void *arg)
 	return NULL;
 }
 
-static void vmx_options(struct vmx *x, const char *disk_name)
+/* those of the fixture, or of the state that it is made from */
+static void vmx_options(struct vmx *x, const struct vmstate *from)
 {
 	static char firmware[300], disk[300];
-	char *argv[] = {
+	char *argv[60] = {
 		(char *)"vmmd", (char *)"run", disk, (char *)"--firmware", firmware,
-		(char *)"--net=none", (char *)"--console=none", (char *)"--memory=16M",
-		(char *)"--cpus=2", (char *)"--name=fixture", NULL,
+		(char *)"--console=none",
 	};
+	static const char own[] = "--net=user\0--memory=16M\0--cpus=2\0--name=fixture\0--balloon=1M";
+	const char *text = from ? from->text : own;
+	size_t len = from ? from->text_len : sizeof(own), at;
 	static uint8_t image[65536];
+	int argc = 6;
 
 	memset(image + 65520, 0xea, 16);
 	snprintf(firmware, sizeof(firmware), "%s", sf_path("firmware"));
-	snprintf(disk, sizeof(disk), "%s", sf_path(disk_name));
+	snprintf(disk, sizeof(disk), "%s", sf_path(from ? "disk-2" : "disk"));
 	sf_write(firmware, image, sizeof(image));
 	if (access(disk, F_OK)) {
 		sf_write(disk, "what the guest wrote", 20);
 		assert_int_equal(truncate(disk, 1 << 20), 0);
 	}
-	if (options_parse(10, argv, &x->opt, x->err, sizeof(x->err)) != OPTIONS_RUN)
+	for (at = 0; at < len; at += strlen(text + at) + 1) {
+		assert_true(argc < 59);
+		argv[argc++] = (char *)text + at;
+	}
+	if (options_parse(argc, argv, &x->opt, x->err, sizeof(x->err)) != OPTIONS_RUN)
 		fail_msg("%s", x->err);
 }
 
@@ -171,7 +180,7 @@ static struct vmx *vmx_new(const struct vmstate *from)
 	struct vmx *x = calloc(1, sizeof(*x));
 
 	fx_hold_clock(true);
-	vmx_options(x, from ? "disk-2" : "disk");
+	vmx_options(x, from);
 	if (from) {
 		x->opt.config.incoming = true;
 		x->opt.config.memory_fd = -1;
@@ -255,6 +264,57 @@ static inline void vmx_save(struct vmx *x, struct stream *s)
 	vmx_lock(x);
 	assert_int_equal(vmstate_save_end(&x->vm, &s->out), 0);
 	vmx_unlock(x);
+}
+
+static inline void vmx_snapshot_done(void *owner, const struct snapshot_result *r)
+{
+	*(struct snapshot_result *)owner = *r;
+}
+
+/* a whole snapshot, or a difference to the last one */
+static inline void vmx_snapshot(struct vmx *x, const char *path, bool diff)
+{
+	struct snapshot_result r = { .error = 1 };
+	struct snapshot_opts opts = {
+		.path = path, .diff = diff, .done = vmx_snapshot_done, .owner = &r,
+	};
+
+	vmx_now = x;
+	vmx_lock(x);
+	if (!snapshot_save_start(&x->vm, &opts, r.text, sizeof(r.text)))
+		fail_msg("%s", r.text);
+	while (x->vm.saving)
+		pthread_cond_wait(&x->vm.changed, &x->vm.lock);
+	vmx_unlock(x);
+	if (r.error)
+		fail_msg("%s", r.text);
+}
+
+/* what comes behind the pages of a file */
+static inline int vmx_load(struct vmx *x, struct snapshot_file *f, char *err,
+			   size_t errlen)
+{
+	struct vmstate_loader l = { .vm = &x->vm };
+	struct source *in = &f->in;
+	int ret = 0;
+
+	vmx_now = x;
+	vmx_lock(x);
+	ret = vmstate_check_memory(&f->state, machine_mem(x->vm.machine), f->path, err, errlen);
+	snapshot_seek(f, f->trailer.state, f->trailer.state_number);
+	while (!ret && !l.ended) {
+		ret = section_next(in, err, errlen);
+		if (ret)
+			break;
+		if (section_is(in, PAGES_TAG) || section_is(in, SNAPSHOT_DISK))
+			f->reader.at += in->head.len;
+		else
+			ret = vmstate_load(&l, in, err, errlen);
+	}
+	if (!ret)
+		ret = vmstate_load_done(&l, f->path, err, errlen);
+	vmx_unlock(x);
+	return ret;
 }
 
 #endif
