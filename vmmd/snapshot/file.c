@@ -107,7 +107,7 @@ static int read_parent(struct snapshot_file *f, char *err, size_t errlen)
 	if (ret)
 		return ret;
 	if (in->head.len != sizeof(f->parent) || !f->parent.file[0] ||
-	    f->parent.file[SNAPSHOT_NAME_MAX])
+	    f->parent.file[SNAPSHOT_NAME_MAX] || !section_name_ok(f->parent.file))
 		return section_bad(in, err, errlen, "names no file");
 	f->has_parent = true;
 	f->rest = f->reader.at;
@@ -234,6 +234,7 @@ int snapshot_find_disk(struct snapshot_file *f, struct snapshot_disk *d, char *e
 		ret = section_body(in, d, sizeof(*d), err, errlen);
 	if (!ret && (in->head.len != sizeof(*d) || !d->file[0] ||
 		     d->file[SNAPSHOT_NAME_MAX] || strchr(d->file, '/') ||
+		     !section_name_ok(d->file) ||
 		     d->size % 512))
 		ret = section_bad(in, err, errlen, "names no disk");
 	return ret;

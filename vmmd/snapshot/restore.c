@@ -259,7 +259,7 @@ static int parse(struct restore *r, const char *disk, int argc, char **argv,
 
 	if (alien) {
 		snprintf(err, errlen, "%s: section \"options\" has '%s', which is none of those that a snapshot may bring",
-			 r->file, alien);
+			 r->file, section_name_ok(alien) ? alien : "something");
 		return VM_EXIT_ERROR;
 	}
 	n = make_argv(r, disk, 0, NULL);

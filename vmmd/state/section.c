@@ -47,6 +47,14 @@ static bool tag_ok(const char tag[SECTION_TAG])
 	return n;
 }
 
+bool section_name_ok(const char *name)
+{
+	for (; *name; name++)
+		if (iscntrl((unsigned char)*name))
+			return false;
+	return true;
+}
+
 int section_bad(const struct source *in, char *err, size_t errlen,
 		const char *fmt, ...)
 {

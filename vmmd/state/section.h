@@ -52,6 +52,8 @@ bool section_is(const struct source *in, const char *tag);
 /* a line about the section whose head was read; -EBADMSG */
 int section_bad(const struct source *in, char *err, size_t errlen,
 		const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* no control characters: a name out of a file that can be shown on a terminal */
+bool section_name_ok(const char *name);
 /* not newer than what this program knows; -ENOTSUP, told, if it is */
 int section_version(const struct source *in, uint32_t newest, char *err,
 		    size_t errlen);

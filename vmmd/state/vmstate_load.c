@@ -226,6 +226,10 @@ static int load_device(struct vmstate_loader *l, struct source *in, char *err,
 		return section_bad(in, err, errlen, "has no name");
 	}
 	memcpy(name, body, STATE_DEVICE_NAME);
+	if (!section_name_ok(name)) {
+		free(body);
+		return section_bad(in, err, errlen, "has a name that is none");
+	}
 	for (i = 0; (have = machine_dev_name(l->vm->machine, i)); i++)
 		if (!strncmp(have, name, STATE_DEVICE_NAME) && !(l->devices & 1ULL << i))
 			break;
