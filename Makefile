@@ -215,8 +215,11 @@ parity:
 	@scripts/parity --svm $(B)/kernel-svm-6.1/tap.log \
 		--vmx $(B)/kernel-vmx-6.1/tap.log --vmx $(B)/kernel-vmx-6.1-some/tap.log
 
+# How long one of them tries what is not written in any test.
+FUZZ_SECONDS ?= 60
+
 check-unit: $(unit_tests)
-	@scripts/run-selftests $^ scripts/bench.d/selftest
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) scripts/run-selftests $^ scripts/bench.d/selftest
 
 check-lab:
 	@scripts/run-selftests "scripts/lab.d/selftest $(CPU)"
@@ -338,7 +341,8 @@ help:
 	@echo 'make run          boot that guest on our hypervisor'
 	@echo 'make check        all tests; of these:'
 	@echo '  check-svm       those that run guests with SVM; check-vmx: with VT-x'
-	@echo '  check-unit      without a kernel module, on this machine'
+	@echo '  check-unit      without a kernel module, on this machine (FUZZ_SECONDS=600, with'
+	@echo '                  FUZZ_SEED=N again, for damaged states and snapshots)'
 	@echo '  check-lab       of the emulated host itself'
 	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one,'
 	@echo '                  CPU=vmx for VT-x, TESTS="guests exits" for some of them,'

@@ -1,0 +1,659 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * States and snapshots that somebody has worked on: nothing that is read may
+ * crash, hang, write beyond memory or be answered in more than one line; a device
+ * that refuses a state is as it was; and with one that it takes it can work.
+ *
+ *	FUZZ_SECONDS=600 FUZZ_SEED=7 build/unit/test_state_fuzz
+ *	build/unit/test_state_fuzz FILE...
+ *
+ * Inputs are taken apart into sections, changed, and put together again with
+ * numbers, checksums and offsets that fit, most of the time. They begin with the
+ * files in golden/ and corpus/. A crash leaves its input in FUZZ_OUT (by default
+ * /tmp/vmm-fuzz-SEED) and names the seed, with which the run goes the same way
+ * again; such an input belongs into corpus/, packed by zstd.
+ */
+#define _GNU_SOURCE 1
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <sanitizer/common_interface_defs.h>
+#include <signal.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "crc32c.h"
+#include "snapshot/restore.h"
+#include "vm_fixture.h"
+
+#define SECTIONS_MAX	400
+#define INPUT_MAX	(1 << 20)
+#define BASES_MAX	32
+#define HANG_SECONDS	60
+
+struct piece {
+	struct section_head h;
+	uint8_t *body;
+	size_t len;
+	uint64_t offset;	/* where it was */
+};
+
+struct input {
+	struct piece piece[SECTIONS_MAX];
+	unsigned int n;
+	struct snapshot_trailer trailer;
+};
+
+static struct { uint8_t *data; size_t len; } bases[BASES_MAX];
+static unsigned int nbases;
+static struct rng rng;
+static uint64_t seed, cases, opened, loaded, taken, refused;
+static struct vmx *x;
+
+/* what is being tried, for a crash */
+static const uint8_t *trying;
+static size_t trying_len;
+
+static uint32_t rnd(uint32_t below)
+{
+	return rng_below(&rng, below);
+}
+
+/* ---- a crash -------------------------------------------------------------- */
+
+static void leave_input(void)
+{
+	static char path[300];
+	const char *out = getenv("FUZZ_OUT");
+	int fd;
+
+	snprintf(path, sizeof(path), out ? "%s" : "/tmp/vmm-fuzz-%s%llu", out ? out : "",
+		 (unsigned long long)seed);
+	fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	dprintf(STDERR_FILENO, "FUZZ_SEED=%llu, case %llu; its input, %zu bytes: %s\n",
+		(unsigned long long)seed, (unsigned long long)cases, trying_len, path);
+	if (fd < 0 || write(fd, trying, trying_len) != (ssize_t)trying_len)
+		dprintf(STDERR_FILENO, "cannot write it\n");
+}
+
+static void on_signal(int sig)
+{
+	dprintf(STDERR_FILENO, sig == SIGALRM ? "it hangs\n" : "aborted\n");
+	leave_input();
+	signal(sig, SIG_DFL);
+	raise(sig);
+}
+
+static void bad(const char *what)
+{
+	fprintf(stderr, "%s\n", what);
+	abort();
+}
+
+static void check_line(int ret, const char *err)
+{
+	if (ret < 0 ? !err[0] || strchr(err, '\n') : err[0])
+		bad(err[0] ? err : "refused without a word");
+}
+
+/* ---- taking apart and putting together ------------------------------------ */
+
+static void add(struct input *in, const struct piece *p)
+{
+	struct piece *to = &in->piece[in->n];
+
+	if (in->n == SECTIONS_MAX)
+		return;
+	*to = *p;
+	to->body = malloc(p->len + 1);
+	memcpy(to->body, p->body, p->len);
+	in->n++;
+}
+
+static void take_apart(struct input *in, const uint8_t *data, size_t len)
+{
+	size_t at = 0;
+	struct piece p;
+
+	in->n = 0;
+	memset(&in->trailer, 0, sizeof(in->trailer));
+	while (len - at >= sizeof(p.h)) {
+		memcpy(&p.h, data + at, sizeof(p.h));
+		if (!memcmp(&p.h, SNAPSHOT_MAGIC, 8) || p.h.len > len - at - sizeof(p.h))
+			break;
+		p.offset = at;
+		p.len = p.h.len;
+		p.body = (uint8_t *)data + at + sizeof(p.h);
+		add(in, &p);
+		at += sizeof(p.h) + p.len;
+	}
+	if (len - at >= sizeof(in->trailer))
+		memcpy(&in->trailer, data + at, sizeof(in->trailer));
+}
+
+static void input_free(struct input *in)
+{
+	while (in->n)
+		free(in->piece[--in->n].body);
+}
+
+static bool is(const struct piece *p, const char *tag)
+{
+	return !strncmp(p->h.tag, tag, SECTION_TAG);
+}
+
+/* where a section that was at `offset` is now */
+static uint64_t moved(const struct input *in, const uint64_t *now, uint64_t offset,
+		      uint32_t *number)
+{
+	unsigned int i;
+
+	for (i = 0; i < in->n; i++) {
+		if (in->piece[i].offset != offset)
+			continue;
+		*number = in->piece[i].h.number;
+		return now[i];
+	}
+	return offset;
+}
+
+static void fix_offsets(struct input *in)
+{
+	uint64_t now[SECTIONS_MAX], at = 0;
+	struct snapshot_run run;
+	uint32_t ignored;
+	unsigned int i;
+	size_t k;
+
+	for (i = 0; i < in->n; i++) {
+		now[i] = at;
+		at += sizeof(struct section_head) + in->piece[i].len;
+	}
+	for (i = 0; i < in->n; i++) {
+		struct piece *p = &in->piece[i];
+
+		for (k = 0; is(p, "index") && k + sizeof(run) <= p->len; k += sizeof(run)) {
+			memcpy(&run, p->body + k, sizeof(run));
+			run.offset = moved(in, now, run.offset, &ignored);
+			memcpy(p->body + k, &run, sizeof(run));
+		}
+	}
+	in->trailer.state = moved(in, now, in->trailer.state, &in->trailer.state_number);
+	in->trailer.index = moved(in, now, in->trailer.index, &in->trailer.index_number);
+}
+
+static uint8_t *put_together(struct input *in, bool snapshot, size_t *len)
+{
+	bool number = rnd(12), seal = rnd(20), offsets = rnd(8), lens = rnd(12);
+	static uint8_t out[INPUT_MAX + 4096];
+	unsigned int i;
+
+	for (i = 0; i < in->n; i++) {
+		if (number)
+			in->piece[i].h.number = i;
+		if (lens)
+			in->piece[i].h.len = in->piece[i].len;
+	}
+	if (offsets)
+		fix_offsets(in);
+	for (i = 0, *len = 0; i < in->n; i++) {
+		struct piece *p = &in->piece[i];
+
+		if (*len + sizeof(p->h) + p->len > INPUT_MAX)
+			break;
+		if (seal) {
+			p->h.body_crc = crc32c(0, p->body, p->len);
+			p->h.head_crc = crc32c(0, &p->h, offsetof(struct section_head, head_crc));
+		}
+		memcpy(out + *len, &p->h, sizeof(p->h));
+		memcpy(out + *len + sizeof(p->h), p->body, p->len);
+		*len += sizeof(p->h) + p->len;
+	}
+	if (snapshot) {
+		if (seal)
+			in->trailer.crc = crc32c(0, &in->trailer, offsetof(struct snapshot_trailer, crc));
+		memcpy(out + *len, &in->trailer, sizeof(in->trailer));
+		*len += sizeof(in->trailer);
+	}
+	return out;
+}
+
+/* ---- changing ------------------------------------------------------------- */
+
+static const uint64_t numbers[] = {
+	0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 65, 127, 128, 255, 256, 257, 511, 512,
+	4095, 4096, 4097, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xfffff000,
+	0xffffffff, 0x100000000, 1ULL << 40, 0x7fffffffffffffff, 1ULL << 63, ~0xfffULL, ~0ULL,
+};
+
+static void change_bytes(uint8_t *p, size_t len)
+{
+	uint64_t v = numbers[rnd(sizeof(numbers) / sizeof(*numbers))];
+	size_t at, n = 1U << rnd(4), i;
+
+	if (!len)
+		return;
+	/* the beginning of a long body more often: heads are there */
+	at = rnd(3) && len > 256 ? rnd(256) : rnd(len);
+	if (n > len - at)
+		n = 1;
+	switch (rnd(5)) {
+	case 0:
+		p[at] ^= 1 << rnd(8);
+		break;
+	case 1:
+		if (rnd(2))
+			at -= at % n;
+		memcpy(p + at, &v, n);
+		break;
+	case 2:
+		p[at] += rnd(2) ? 1 : -1;
+		break;
+	case 3:
+		for (i = rnd(len - at < 64 ? len - at : 64); i; i--)
+			p[at + i] = rng_next(&rng);
+		break;
+	case 4:
+		i = rnd(len);
+		n = rnd(len - (at > i ? at : i)) % 64;
+		memmove(p + at, p + i, n);
+		break;
+	}
+}
+
+static void change_size(struct piece *p)
+{
+	size_t len = rnd(3) ? p->len + rnd(64) - 32 : rnd(p->len + 1);
+
+	if (rnd(8) == 0)
+		len = rnd(65536 + 4096);
+	if (len > 1 << 18)
+		len = 0;
+	p->body = realloc(p->body, len + 1);
+	if (len > p->len)
+		rng_fill(&rng, p->body + p->len, len - p->len);
+	p->len = len;
+}
+
+static void change_head(struct piece *p)
+{
+	static const char *const tags[] = {
+		"vmm-state", "options", "firmware", "cpuid", "memory", "parent", "pages",
+		"disk", "device", "clock", "vcpu", "end", "index", "x",
+	};
+
+	switch (rnd(4)) {
+	case 0:
+		memset(p->h.tag, 0, sizeof(p->h.tag));
+		strcpy(p->h.tag, tags[rnd(sizeof(tags) / sizeof(*tags))]);
+		break;
+	case 1:
+		p->h.version = numbers[rnd(10)];
+		break;
+	case 2:
+		p->h.len = numbers[rnd(sizeof(numbers) / sizeof(*numbers))];
+		break;
+	default:
+		change_bytes((uint8_t *)&p->h, sizeof(p->h));
+	}
+}
+
+static void change_order(struct input *in)
+{
+	unsigned int a = rnd(in->n), b = rnd(in->n);
+	struct piece p = in->piece[a];
+
+	switch (rnd(4)) {
+	case 0:		/* swap */
+		in->piece[a] = in->piece[b];
+		in->piece[b] = p;
+		break;
+	case 1:		/* leave out */
+		free(p.body);
+		memmove(&in->piece[a], &in->piece[a + 1], (in->n - a - 1) * sizeof(p));
+		in->n--;
+		break;
+	case 2:		/* twice */
+		add(in, &p);
+		break;
+	default:	/* another one's body */
+		if (a != b && in->piece[b].len) {
+			in->piece[a].body = realloc(in->piece[a].body, in->piece[b].len + 1);
+			memcpy(in->piece[a].body, in->piece[b].body, in->piece[b].len);
+			in->piece[a].len = in->piece[b].len;
+		}
+	}
+}
+
+static void change(struct input *in)
+{
+	unsigned int k = 1 + rnd(rnd(4) ? 3 : 12), i, tries;
+
+	while (k-- && in->n) {
+		i = rnd(in->n);
+		/* pages are many, and all alike */
+		for (tries = 0; tries < 3 && is(&in->piece[i], "pages"); tries++)
+			i = rnd(in->n);
+		switch (rnd(16)) {
+		case 0:
+			change_head(&in->piece[i]);
+			break;
+		case 1:
+			change_order(in);
+			break;
+		case 2:
+			change_size(&in->piece[i]);
+			break;
+		case 3:
+			change_bytes((uint8_t *)&in->trailer, sizeof(in->trailer));
+			break;
+		default:
+			change_bytes(in->piece[i].body, in->piece[i].len);
+		}
+	}
+}
+
+/* ---- who reads it --------------------------------------------------------- */
+
+/* what the guest and the loop do next */
+static void use_machine(void)
+{
+	static const uint16_t ports[] = {
+		0x20, 0x21, 0xa0, 0xa1, 0x40, 0x41, 0x42, 0x43, 0x60, 0x61, 0x64, 0x70, 0x71,
+		0x3f8, 0x3f9, 0x3fa, 0x3fb, 0x3fc, 0x3fd, 0x3fe, 0x4d0, 0x510, 0x511, 0x600, 0x602,
+		0x604, 0x608, 0xcf8, 0xcfc, 0xcfd, 0xcff,
+	};
+	struct machine *m = x->vm.machine;
+	unsigned int i;
+
+	for (i = 0; i < 30; i++) {
+		uint16_t port = ports[rnd(sizeof(ports) / sizeof(*ports))];
+
+		if (rnd(2))
+			machine_pio_read(m, port, 1U << rnd(3));
+		else
+			machine_pio_write(m, port, rng_next(&rng), 1U << rnd(3));
+		machine_mmio_read(m, MACHINE_IOAPIC + rnd(64), 4);
+		machine_eoi(m, rnd(256));
+		if (machine_pic_pending(m))
+			machine_pic_ack(m);
+	}
+	/* all devices' BARs are somewhere in here */
+	for (i = 0; i < 40; i++) {
+		uint64_t gpa = 0xfe000000ULL + (rng_next(&rng) >> 20) % 0xc00000;
+
+		if (rnd(2))
+			machine_mmio_read(m, gpa & ~3ULL, 4);
+		else
+			machine_mmio_write(m, gpa & ~3ULL, rnd(2) ? rnd(16) : rnd(~0U), 4);
+	}
+}
+
+static void read_snapshot(const uint8_t *data, size_t len)
+{
+	struct snapshot_file *chain[SNAPSHOT_CHAIN_MAX];
+	static uint8_t all[VMX_MEMORY];
+	char err[512] = "";
+	struct snapshot_disk d;
+	int n, ret;
+
+	sf_write(sf_path("fuzz"), data, len);
+	n = snapshot_open_chain(sf_path("fuzz"), chain, err, sizeof(err));
+	check_line(n, err);
+	if (n < 0)
+		return;
+	opened++;
+	options_text_alien(chain[0]->state.text, chain[0]->state.text_len);
+	err[0] = 0;
+	ret = snapshot_find_disk(chain[0], &d, err, sizeof(err));
+	check_line(ret, err);
+	if (!ret && strchr(d.file, '/'))
+		bad("a disk of elsewhere");
+	err[0] = 0;
+	ret = restore_memory(chain, n, all, rnd(4) ? sizeof(all) : rnd(sizeof(all)) & ~4095U, err,
+			     sizeof(err));
+	check_line(ret, err);
+	err[0] = 0;
+	ret = vmx_load(x, chain[0], err, sizeof(err));
+	check_line(ret, err);
+	loaded += !ret;
+	snapshot_close_chain(chain, n);
+	use_machine();
+}
+
+static void read_stream(const uint8_t *data, size_t len)
+{
+	struct vmstate_loader l = { .vm = &x->vm };
+	struct vmm_cpuid_entry host[2] = { { .function = 1, .edx = 0x11 } };
+	struct stream s;
+	char err[512] = "";
+	struct vmstate st;
+	int ret;
+
+	stream_init(&s);
+	s.data = (uint8_t *)data;
+	s.len = len;
+	ret = vmstate_read(&s.in, &st, err, sizeof(err));
+	check_line(ret, err);
+	if (!ret) {
+		vmstate_check_host(&st, &x->vm.api.info, host, 2, err, sizeof(err));
+		vmstate_check_memory(&st, machine_mem(x->vm.machine), "stream", err, sizeof(err));
+	} else if (rnd(2)) {
+		stream_rewind(&s);	/* what follows may be good */
+	}
+	vmstate_free(&st);
+	vmx_lock(x);
+	for (ret = 0, err[0] = 0; !ret && !l.ended; err[0] = 0) {
+		ret = section_next(&s.in, err, sizeof(err));
+		if (!ret && section_is(&s.in, PAGES_TAG))
+			s.at += s.in.head.len < s.len - s.at ? s.in.head.len : s.len - s.at;
+		else if (!ret)
+			ret = vmstate_load(&l, &s.in, err, sizeof(err));
+		check_line(ret, err);
+	}
+	vmx_unlock(x);
+	use_machine();
+}
+
+/* one device's bytes, changed: taken, or refused with nothing changed */
+static void load_device(void)
+{
+	struct machine *m = x->vm.machine;
+	unsigned int n = 0, i, k;
+	uint8_t *was, *now, *after;
+	struct stream s;
+	size_t len;
+	char name[32] = { 0 };
+	int ret;
+
+	while (machine_dev_name(m, n))
+		n++;
+	i = rnd(n);
+	vmx_lock(x);
+	len = machine_dev_save(m, i, NULL, 0);
+	was = malloc(len + 1);
+	now = malloc(len + 1);
+	after = malloc(len + 1);
+	if (machine_dev_save(m, i, was, len) != len)
+		bad("a save of another length");
+	memcpy(now, was, len);
+	for (k = 1 + rnd(4); k; k--)
+		change_bytes(now, len);
+	/* as a section, in case it crashes */
+	strncpy(name, machine_dev_name(m, i), sizeof(name));
+	stream_init(&s);
+	section_put(&s.out, "device", 1, name, sizeof(name), now, len);
+	trying = s.data;
+	trying_len = s.len;
+	ret = machine_dev_load(m, i, now, rnd(16) ? len : rnd(len + 1));
+	if (ret && ret != -EINVAL)
+		bad("an error that is not EINVAL");
+	if (machine_dev_save(m, i, after, len) != len)
+		bad("a save of another length after a load");
+	if (ret && memcmp(was, after, len))
+		bad("refused, but changed");
+	/* what it saves it takes */
+	if (!ret && machine_dev_load(m, i, after, len))
+		bad("its own save is refused");
+	taken += !ret;
+	refused += !!ret;
+	vmx_unlock(x);
+	use_machine();
+	stream_free(&s);
+	free(was);
+	free(now);
+	free(after);
+}
+
+/* ---- running -------------------------------------------------------------- */
+
+static void try(const uint8_t *data, size_t len)
+{
+	/* a copy of just that size: who reads beyond its end is found */
+	uint8_t *copy = malloc(len);
+
+	memcpy(copy, data, len);
+	trying = copy;
+	trying_len = len;
+	read_snapshot(copy, len);
+	read_stream(copy, len);
+	free(copy);
+}
+
+static void one_case(void)
+{
+	static struct input in;
+	unsigned int base = rnd(nbases);
+	size_t len;
+	uint8_t *out;
+
+	alarm(HANG_SECONDS);
+	if (rnd(4)) {
+		load_device();
+	} else {
+		take_apart(&in, bases[base].data, bases[base].len);
+		change(&in);
+		out = put_together(&in, rnd(30), &len);
+		try(out, rnd(30) ? len : rnd(len + 1));
+		input_free(&in);
+	}
+	/* back to where devices have something to do */
+	if (cases % 16 == 0) {
+		vmx_lock(x);
+		machine_reset(x->vm.machine);
+		vmx_unlock(x);
+		vmx_stir(x);
+	}
+	cases++;
+}
+
+static void read_bases(const char *dir)
+{
+	char path[300];
+	struct dirent *e;
+	DIR *d;
+
+	snprintf(path, sizeof(path), "selftests/unit/%s", dir);
+	d = opendir(path);
+	assert_non_null(d);
+	while ((e = readdir(d))) {
+		if (!strstr(e->d_name, ".zst"))
+			continue;
+		assert_true(nbases < BASES_MAX);
+		bases[nbases].data = sf_unpack(dir, e->d_name, &bases[nbases].len);
+		/* parents are found */
+		snprintf(path, sizeof(path), "%.*s", (int)strlen(e->d_name) - 4, e->d_name);
+		sf_write(sf_path(path), bases[nbases].data, bases[nbases].len);
+		nbases++;
+	}
+	closedir(d);
+}
+
+static uint64_t number_of(const char *variable, uint64_t otherwise)
+{
+	const char *s = getenv(variable);
+
+	return s && *s ? strtoull(s, NULL, 0) : otherwise;
+}
+
+static uint64_t seconds(void)
+{
+	return time(NULL);
+}
+
+static void begin(void)
+{
+	const struct sigaction act = { .sa_handler = on_signal, .sa_flags = SA_RESETHAND };
+
+	__sanitizer_set_death_callback(leave_input);
+	sigaction(SIGABRT, &act, NULL);
+	sigaction(SIGALRM, &act, NULL);
+	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
+		seed = seconds();
+	seed = number_of("FUZZ_SEED", seed >> 40);
+	rng.x = seed * 2 + 1;
+	read_bases("golden");
+	read_bases("corpus");
+	x = vmx_new(NULL);
+	vmx_stir(x);
+}
+
+static void end(void)
+{
+	alarm(0);
+	vmx_free(x);
+	while (nbases)
+		free(bases[--nbases].data);
+}
+
+/* all of them as they are: they can be read, and crash nothing */
+static void test_corpus(void **state)
+{
+	unsigned int i;
+
+	for (i = 0; i < nbases; i++)
+		try(bases[i].data, bases[i].len);
+	assert_true(opened >= 2 && loaded >= 2);
+}
+
+static void test_cases(void **state)
+{
+	uint64_t last = seconds() + number_of("FUZZ_SECONDS", 5);
+
+	opened = loaded = 0;
+	do {
+		one_case();
+	} while (seconds() < last);
+	printf("# FUZZ_SEED=%llu: %llu cases, %llu snapshots opened, %llu loaded; %llu states of devices taken, %llu refused\n",
+	       (unsigned long long)seed, (unsigned long long)cases,
+	       (unsigned long long)opened, (unsigned long long)loaded,
+	       (unsigned long long)taken, (unsigned long long)refused);
+	fflush(stdout);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_corpus), cmocka_unit_test(test_cases),
+	};
+	int failed = 0, i;
+	uint8_t *data;
+	size_t len;
+
+	if (sf_setup(NULL))
+		return 1;
+	begin();
+	for (i = 1; i < argc; i++) {
+		data = sf_read(argv[i], &len);
+		try(data, len);
+		free(data);
+	}
+	if (argc == 1)
+		failed = cmocka_run_group_tests_name("state_fuzz", tests, NULL, NULL);
+	end();
+	return sf_teardown(NULL) || failed;
+}
