@@ -57,23 +57,6 @@ static void put(uint64_t at, const void *buf, size_t len)
 	close(fd);
 }
 
-static void test_crc32c(void **state)
-{
-	uint8_t buf[32];
-	int i;
-
-	(void)state;
-	/* RFC 3720, B.4 */
-	memset(buf, 0, sizeof(buf));
-	assert_int_equal(crc32c(0, buf, 32), 0x8a9136aa);
-	memset(buf, 0xff, sizeof(buf));
-	assert_int_equal(crc32c(0, buf, 32), 0x62a8ab43);
-	for (i = 0; i < 32; i++)
-		buf[i] = i;
-	assert_int_equal(crc32c(0, buf, 32), 0x46dd794e);
-	assert_int_equal(crc32c(crc32c(0, buf, 5), buf + 5, 27), 0x46dd794e);
-}
-
 /* ---- making one ----------------------------------------------------------- */
 
 static void test_create(void **state)
@@ -548,7 +531,6 @@ static void test_map(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_crc32c),
 		cmocka_unit_test(test_create),
 		cmocka_unit_test(test_create_refused),
 		cmocka_unit_test(test_paths),
