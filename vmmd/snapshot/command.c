@@ -42,9 +42,10 @@ static void on_done(void *owner, const struct snapshot_result *s)
 		control_fail(r->call, -s->error, "%s", s->text);
 	else
 		control_done(r->call, json_pack(
-			"{sI sI sI sf}", "pages", (json_int_t)s->pages,
+			"{sI sI sI sf ss}", "pages", (json_int_t)s->pages,
 			"pages_paused", (json_int_t)s->late_pages,
-			"bytes", (json_int_t)s->bytes, "paused", s->pause_ns / 1e9));
+			"bytes", (json_int_t)s->bytes, "paused", s->pause_ns / 1e9,
+			"left", s->left));
 	free(r);
 }
 

@@ -211,19 +211,42 @@ static void disk_copied(void *owner, int result)
 	pthread_cond_broadcast(&s->vm->changed);
 }
 
+/*
+ * What is written from here on is the next difference's. NULL: it was not kept
+ * track of; all of the disk is copied.
+ */
+static uint64_t *written_to_disk(struct snapshot_save *s, struct block *disk)
+{
+	uint64_t *set = block_harvest(disk);
+
+	if (!set)
+		block_track(disk, true);
+	if (s->opts.diff && s->vm->last_snapshot.disk)
+		return set;
+	free(set);
+	return NULL;
+}
+
 static int begin_disk(struct snapshot_save *s, struct sink *out)
 {
 	struct block *disk = machine_disk(s->vm->machine);
-	const struct block_copy_opts opts = { 0 };
+	struct block_copy_opts opts = { 0 };
 	struct snapshot_disk d = { 0 };
 	char err[256] = "";
+	uint64_t *set;
 
 	s->disk_done = true;
 	if (!disk)
 		return 0;
 	s->disk_done = false;
+	set = written_to_disk(s, disk);
+	if (set) {
+		opts.base = s->vm->last_snapshot.disk;
+		opts.set = set;
+	}
 	s->copy = block_copy_start(disk, s->disk_path, &opts, disk_copied, s,
 				   err, sizeof(err));
+	free(set);
 	if (!s->copy && !s->disk_done) {
 		s->disk_done = true;	/* nothing to wait for */
 		return fail(s, -EIO, "%s", err);
@@ -373,8 +396,9 @@ static int commit(struct snapshot_save *s)
 	s->result.bytes = s->w.offset;
 	s->result.pages = s->w.npages;
 	ret = writer_commit(&s->w, s->range, s->nranges);
+	/* there may be overlays over it that nobody has open */
 	if (!ret && old)
-		unlink(old);
+		snprintf(s->result.left, sizeof(s->result.left), "%s", old);
 	free(old);
 	return ret;
 }
@@ -411,20 +435,22 @@ static int save(struct snapshot_save *s)
 
 /* ---- the worker ----------------------------------------------------------- */
 
-static void remember(struct snapshot_save *s)
-{
-	struct snapshot_last *last = &s->vm->last_snapshot;
-	char *full = realpath(s->path, NULL);
-
-	free(last->path);
-	last->path = full;
-	memcpy(last->id, s->ident.id, sizeof(last->id));
-}
-
 void snapshot_forget(struct vm *vm)
 {
 	free(vm->last_snapshot.path);
-	vm->last_snapshot.path = NULL;
+	free(vm->last_snapshot.disk);
+	memset(&vm->last_snapshot, 0, sizeof(vm->last_snapshot));
+}
+
+static void remember(struct snapshot_save *s)
+{
+	struct snapshot_last *last = &s->vm->last_snapshot;
+
+	snapshot_forget(s->vm);
+	last->path = realpath(s->path, NULL);
+	if (last->path && machine_disk(s->vm->machine))
+		last->disk = realpath(s->disk_path, NULL);
+	memcpy(last->id, s->ident.id, sizeof(last->id));
 }
 
 static void save_free(struct snapshot_save *s)

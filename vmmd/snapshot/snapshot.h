@@ -16,6 +16,7 @@ struct vm;
 /* the last one of this VM, for the next difference; path NULL: there is none */
 struct snapshot_last {
 	char *path;			/* absolute */
+	char *disk;			/* the same; NULL: it has none */
 	uint8_t id[16];
 };
 
@@ -26,6 +27,7 @@ struct snapshot_result {
 	uint64_t late_pages;		/* of these, copied while the VM was paused */
 	uint64_t bytes;			/* of the file */
 	uint64_t pause_ns;
+	char left[512];			/* the disk of the one that was replaced, or "" */
 };
 
 struct snapshot_opts {

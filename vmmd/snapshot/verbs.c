@@ -51,6 +51,7 @@ static int snapshot_main(const struct verb *verb, int argc, char **argv)
 		{ 0 },
 	};
 	char err[768] = "", *path;
+	const char *left;
 	struct client c;
 	json_t *result;
 	int ret = verb_options(verb, argc, argv, options, "NAME and FILE", 2, name);
@@ -77,6 +78,10 @@ static int snapshot_main(const struct verb *verb, int argc, char **argv)
 		name[1], (uint64_t)json_integer_value(json_object_get(result, "pages")),
 		(uint64_t)json_integer_value(json_object_get(result, "bytes")),
 		1e3 * json_real_value(json_object_get(result, "paused")));
+	left = json_string_value(json_object_get(result, "left"));
+	if (left && *left)
+		fprintf(stderr, "vmmd: the disk of the snapshot that was replaced, %s, is left: remove it if no overlay stands on it\n",
+			left);
 	json_decref(result);
 	return VM_EXIT_OK;
 }
