@@ -396,13 +396,13 @@ int vcpu_init(struct vcpu *v, struct vm *vm, unsigned int id,
 		return ret;
 	}
 	v->decoded = emu_cache_new();
-	v->cpuid = malloc(ncpuid * sizeof(*cpuid));
+	v->cpuid = calloc(ncpuid + 1, sizeof(*cpuid));
 	if (!v->cpuid) {
 		vcpu_destroy(v);
 		return -ENOMEM;
 	}
-	memcpy(v->cpuid, cpuid, ncpuid * sizeof(*cpuid));
-	v->ncpuid = ncpuid;
+	for (v->ncpuid = 0; v->ncpuid < ncpuid; v->ncpuid++)
+		v->cpuid[v->ncpuid] = cpuid[v->ncpuid];
 	return 0;
 }
 
