@@ -189,7 +189,7 @@ lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
 	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
-	'check-kernel CPU=vmx-pml TESTS="dirty dirty_race guests"' \
+	'check-kernel CPU=vmx-pml TESTS="abi dirty dirty_race features guests"' \
 	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
 
 # With DEBUG=1 the module itself sees the flush or the tag that no emulator misses.
@@ -213,7 +213,8 @@ check-full: all debug image
 # The README's table of both vendors, from what the last "make check" found.
 parity:
 	@scripts/parity --svm $(B)/kernel-svm-6.1/tap.log \
-		--vmx $(B)/kernel-vmx-6.1/tap.log --vmx $(B)/kernel-vmx-6.1-some/tap.log
+		--vmx $(B)/kernel-vmx-6.1/tap.log --vmx $(B)/kernel-vmx-6.1-some/tap.log \
+		--newer $(B)/kernel-vmx-pml-6.1-some/tap.log
 
 # How long one of them tries what is not written in any test.
 FUZZ_SECONDS ?= 60
