@@ -22,6 +22,11 @@
 #define VMM_FOLL_NUMA_FAULT	0	/* always done */
 #endif
 
+/* newer kernels count the pages of devices as all others */
+#ifndef _PAGE_DEVMAP
+#define _PAGE_DEVMAP		0
+#endif
+
 #ifdef HAVE_EVENTFD_SIGNAL_COUNT
 #define vmm_eventfd_signal(ctx)	eventfd_signal(ctx, 1)
 #else

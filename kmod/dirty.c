@@ -173,6 +173,11 @@ u64 vmm_dirty_rights(bool writable, bool write)
 	return writable ? pt->write : 0;
 }
 
+bool vmm_dirty_sees_touch(struct vmm_vm *vm)
+{
+	return vmm_dirty_by != DIRTY_BY_WP || !tracks_of(vm);
+}
+
 /* ---- VMM_TRACK ---------------------------------------------------------------- */
 
 static void tracked_free(struct tracked *t)

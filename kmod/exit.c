@@ -252,13 +252,10 @@ static int apic_page(struct vmm_vcpu *vcpu)
 }
 
 /* is it a write that doorbells or coalescing may answer; read-only pages are not */
-static bool may_be_answered(struct vmm_vcpu *vcpu)
+static bool may_be_answered(struct vmm_vcpu *vcpu, bool memory)
 {
-	u64 gpa = vcpu->fact.npf.gpa;
-	struct vmm_mapping memory;
-
-	return vcpu->fact.npf.access & VMM_ACCESS_WRITE && vmm_io_at(vcpu->vm, gpa) &&
-	       !vmm_mem_find(vcpu->vm, gpa, &memory);
+	return vcpu->fact.npf.access & VMM_ACCESS_WRITE && !memory &&
+	       vmm_io_at(vcpu->vm, vcpu->fact.npf.gpa);
 }
 
 /* 1: done; 0: an instruction that cannot be read here; -1: the monitor's */
@@ -286,8 +283,11 @@ static int answer_write(struct vmm_vcpu *vcpu)
 	return 1;
 }
 
-/* no memory is there, or none that may be written: a device of the monitor's */
-static int device_access(struct vmm_vcpu *vcpu)
+/*
+ * No memory is there, or (`memory`) none that may be written: a device of the
+ * monitor's.
+ */
+static int device_access(struct vmm_vcpu *vcpu, bool memory)
 {
 	u64 gpa = vcpu->fact.npf.gpa;
 	int r;
@@ -297,7 +297,7 @@ static int device_access(struct vmm_vcpu *vcpu)
 		r = apic_page(vcpu);
 		if (r || vcpu->loaded)
 			return r;
-	} else if (may_be_answered(vcpu)) {
+	} else if (may_be_answered(vcpu, memory)) {
 		r = answer_write(vcpu);
 		if (r > 0 || (!r && vcpu->loaded))
 			return r;
@@ -311,25 +311,27 @@ static int device_access(struct vmm_vcpu *vcpu)
 	return -1;
 }
 
-static bool is_memory(struct vmm_vcpu *vcpu, u64 gpa, u32 access)
-{
-	struct vmm_mapping m;
-
-	return vmm_mem_find(vcpu->vm, gpa, &m) &&
-	       !(access & VMM_ACCESS_WRITE && m.flags & VMM_MAP_READONLY);
-}
-
 static int page_fault(struct vmm_vcpu *vcpu)
 {
 	u64 gpa = vcpu->fact.npf.gpa;
 	u32 access = vcpu->fact.npf.access;
+	struct vmm_vm *vm = vcpu->vm;
+	unsigned long seq = READ_ONCE(vm->mmu_seq);
+	struct vmm_mapping map;
+	bool memory;
 	int r;
 
-	if (!is_memory(vcpu, gpa, access))
-		return device_access(vcpu);
-	if (vcpu->loaded)
+	/* seq before the table, see vmm_npt_fault_now */
+	smp_rmb();
+	memory = vmm_mem_find(vm, gpa, &map);
+	if (!memory || (access & VMM_ACCESS_WRITE && map.flags & VMM_MAP_READONLY))
+		return device_access(vcpu, memory);
+	if (!vcpu->loaded)
+		r = vmm_npt_fault(vcpu, gpa, access);
+	else if (vmm_npt_fault_now(vcpu, gpa, access, &map, seq))
+		r = 0;
+	else
 		return 0;
-	r = vmm_npt_fault(vcpu, gpa, access);
 	trace_vmm_fault(vcpu, gpa, access, r);
 	if (!r) {
 		vmm_count(vcpu, STAT_FAULTS);
@@ -337,8 +339,8 @@ static int page_fault(struct vmm_vcpu *vcpu)
 	}
 	if (r == -EINTR || r == -ERESTARTSYS)
 		return 1;	/* the loop sees the signal */
-	if (r > 0)
-		return device_access(vcpu);	/* it was unmapped meanwhile */
+	if (r > 0)	/* it was unmapped meanwhile */
+		return device_access(vcpu, vmm_mem_find(vm, gpa, &map));
 	vcpu->run->exit.fault = (struct vmm_exit_fault){
 		.gpa = gpa, .access = access, .error = r,
 	};

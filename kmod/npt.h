@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The shape of a nested page table, for npt.c and npt_fault.c only.
+ * The shape of a nested page table, for npt*.c and dirty.c only.
  *
  * A table of level 1 maps 4 KiB pages, of level 2 2 MiB pages, and so on.
  */
@@ -60,5 +60,25 @@ static inline u64 *pt_alloc(void)
 
 /* n tables more or less; also SecPageTables in /proc/meminfo */
 void pt_account(struct vmm_vm *vm, u64 *table, int n);
+
+/*
+ * npt_host.c: the page tables of current->mm. mmu_lock is held, no invalidation of
+ * the address is under way, and irqs are off as long as the host_map is used.
+ */
+struct host_map {
+	int level;		/* of the leaf; 0: there is none */
+	u64 leaf;		/* above level 1 */
+	const pte_t *table;	/* at level 1: of the leaf and its neighbours */
+};
+
+struct host_page {
+	struct page *page;	/* 4 KiB; not referenced */
+	bool writable;
+	bool dirty;
+};
+
+void host_find(unsigned long hva, struct host_map *h);
+/* a page of what host_find found; false: none that may be taken without asking Linux */
+bool host_page(const struct host_map *h, unsigned long hva, struct host_page *p);
 
 #endif /* VMM_NPT_H */

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * Nested page faults: get the page that the process has behind a guest physical
- * address, and map it unless Linux has changed its mind meanwhile.
+ * address, and map it unless Linux has changed its mind meanwhile. In the fast gear
+ * what is in the process's page table, else what Linux brings there.
  */
 #include <linux/mm.h>
 #include <linux/pgtable.h>
@@ -9,6 +10,8 @@
 
 #include "compat.h"
 #include "npt.h"
+
+#define AROUND	(16 * PAGE_SIZE)	/* as much as Linux's fault_around_bytes */
 
 struct fault {
 	u64 gpa;			/* of the page */
@@ -20,7 +23,9 @@ struct fault {
 	int level;			/* of the table that gets the leaf */
 	unsigned long seq;		/* vm->mmu_seq before the page was looked up */
 	struct vmm_mapping map;
-	struct page *page;		/* referenced */
+	struct page *page;		/* referenced, but not in the fast gear */
+	struct host_map host;
+	u64 *entry;			/* the leaf's, once it is there */
 	u64 *spare;			/* zeroed table page, or NULL */
 };
 
@@ -82,44 +87,17 @@ static void fault_mark_dirty(struct fault *f)
 /*
  * At which level does the host map f->page, with the right to write if we give
  * it away? The page may have changed since it was looked up: only to be asked
- * under mmu_lock after fault_check() said 0, when the host's entry cannot change
- * unless we are called first. Interrupts off keep the host's tables (they are
- * freed after an IPI or a grace period).
+ * after fault_check() said 0.
  */
 static int host_level(struct fault *f)
 {
-	u64 need = _PAGE_PRESENT | _PAGE_PSE | (f->writable ? _PAGE_RW : 0);
-	unsigned long pfn = page_to_pfn(f->page);
-	unsigned long flags;
-	int level = 1;
-	pgd_t pgd;
-	p4d_t p4d;
-	pud_t pud;
-	pmd_t pmd;
+	u64 need = _PAGE_PRESENT | (f->writable ? _PAGE_RW : 0);
+	u64 first = page_to_phys(f->page) & ~(pt_span(f->host.level) - 1);
 
-	local_irq_save(flags);
-	pgd = READ_ONCE(*pgd_offset(current->mm, f->hva));
-	if (pgd_none(pgd))
-		goto out;
-	p4d = READ_ONCE(*p4d_offset(&pgd, f->hva));
-	if (p4d_none(p4d) || !p4d_present(p4d))
-		goto out;
-	pud = READ_ONCE(*pud_offset(&p4d, f->hva));
-	if (pud_none(pud) || !pud_present(pud))
-		goto out;
-	if (pud_leaf(pud)) {
-		if ((pud_val(pud) & need) == need &&
-		    pud_pfn(pud) == (pfn & ~(pt_span(3) / PAGE_SIZE - 1)))
-			level = 3;
-		goto out;
-	}
-	pmd = READ_ONCE(*pmd_offset(&pud, f->hva));
-	if ((pmd_val(pmd) & need) == need &&
-	    pmd_pfn(pmd) == (pfn & ~(pt_span(2) / PAGE_SIZE - 1)))
-		level = 2;
-out:
-	local_irq_restore(flags);
-	return level;
+	if (f->host.level > 1 && (f->host.leaf & need) == need &&
+	    (f->host.leaf & PTE_PFN_MASK & ~(pt_span(f->host.level) - 1)) == first)
+		return f->host.level;
+	return 1;
 }
 
 static bool invalidating(struct vmm_vm *vm, unsigned long hva, u64 size)
@@ -141,7 +119,7 @@ static int fault_check(struct vmm_vm *vm, struct fault *f)
 /* the largest page that host, mapping and alignment allow */
 static int fault_level(struct vmm_vm *vm, struct fault *f)
 {
-	int level = min(host_level(f), vmm_ops->pt->max_leaf);
+	int level = f->host.level > 1 ? min(host_level(f), vmm_ops->pt->max_leaf) : 1;
 
 	for (; level > 1; level--) {
 		u64 size = pt_span(level), gpa = f->gpa & ~(size - 1);
@@ -217,7 +195,7 @@ static u64 *fault_descend(struct vmm_vm *vm, struct fault *f, u64 *entry, u64 ol
 }
 
 /*
- * Map f->page, mmu_lock held for reading. 0; -ENOMEM: needs f->spare;
+ * Map f->page, mmu_lock held for reading, irqs off. 0; -ENOMEM: needs f->spare;
  * -EEXIST: a leaf is in the way.
  */
 static int fault_install(struct vmm_vm *vm, struct fault *f)
@@ -228,12 +206,14 @@ static int fault_install(struct vmm_vm *vm, struct fault *f)
 	f->tracked = vmm_dirty_tracked(vm, f->gpa, PAGE_SIZE);
 	f->level = fault_level(vm, f);
 	for (;;) {
-		entry = pt_entry(table, f->gpa, level);
+		f->entry = entry = pt_entry(table, f->gpa, level);
 		old = READ_ONCE(*entry);
 		if (pt_present(old) && pt_is_leaf(old, level)) {
 			/* large and good enough, or in the way */
-			if (level > f->level)
+			if (level > f->level) {
+				f->level = level;
 				return !f->write || (old & vmm_ops->pt->write) ? 0 : -EEXIST;
+			}
 			return fault_set_leaf(f, entry, old);
 		}
 		if (level == f->level) {
@@ -268,7 +248,14 @@ static int fault_map(struct vmm_vm *vm, struct fault *f)
 
 	for (;;) {
 		read_lock(&vm->mmu_lock);
-		r = fault_check(vm, f) ?: fault_install(vm, f);
+		r = fault_check(vm, f);
+		if (!r) {
+			local_irq_disable();
+			if (!f->data)
+				host_find(f->hva, &f->host);
+			r = fault_install(vm, f);
+			local_irq_enable();
+		}
 		read_unlock(&vm->mmu_lock);
 		if (r != -ENOMEM)
 			break;
@@ -282,6 +269,84 @@ static int fault_map(struct vmm_vm *vm, struct fault *f)
 	}
 	return r;
 }
+
+/* ---- the fast gear ------------------------------------------------------------ */
+
+/*
+ * The page's neighbours, if they are as easily had: the guest's next fault would
+ * probably be about one of them. Nobody has touched them, so their A and D bits
+ * stay clear, which a CPU without them could not express. Writable is only what
+ * Linux holds for written already; else it would have to be told.
+ */
+static void fault_around(struct vmm_vm *vm, struct fault *f)
+{
+	u64 start = max(f->gpa & ~(AROUND - 1), f->map.gpa);
+	u64 end = min((f->gpa | (AROUND - 1)) + 1, f->map.gpa + f->map.size);
+	u64 before = min(f->gpa - start, f->hva & (PMD_SIZE - 1));
+	u64 behind = min(end - f->gpa, PMD_SIZE - (f->hva & (PMD_SIZE - 1)));
+	unsigned long hva = f->hva - before, hva_end = f->hva + behind;
+	u64 *entry = f->entry - before / PAGE_SIZE;
+	bool readonly = f->map.flags & VMM_MAP_READONLY;
+
+	if (invalidating(vm, hva, hva_end - hva) || !vmm_dirty_sees_touch(vm))
+		return;
+	for (; hva < hva_end; hva += PAGE_SIZE, entry++) {
+		struct host_page p;
+		u64 leaf;
+
+		if (pt_present(READ_ONCE(*entry)) || !host_page(&f->host, hva, &p))
+			continue;
+		leaf = pt_addr(page_to_phys(p.page)) | vmm_ops->pt->leaf;
+		if (p.writable && p.dirty && !readonly)
+			leaf |= vmm_ops->pt->write;
+		cmpxchg(entry, 0, leaf);
+	}
+}
+
+/* f->page and what it allows, if it is in the process's page table as it should be */
+static bool fault_host_page(struct fault *f, bool *dirty)
+{
+	struct host_page p;
+
+	host_find(f->hva, &f->host);
+	if (!host_page(&f->host, f->hva, &p) || (f->write && !p.writable))
+		return false;
+	f->page = p.page;
+	f->writable = p.writable && !(f->map.flags & VMM_MAP_READONLY);
+	*dirty = p.dirty;
+	return true;
+}
+
+/*
+ * No reference is needed: under mmu_lock the page stays where it was found. A CPU
+ * without A bits does not tell Linux which pages are in use; its faults do, in the
+ * slow gear.
+ */
+bool vmm_npt_fault_now(struct vmm_vcpu *vcpu, u64 gpa, u32 access,
+		       const struct vmm_mapping *map, unsigned long seq)
+{
+	struct vmm_vm *vm = vcpu->vm;
+	struct fault f = {
+		.gpa = gpa & PAGE_MASK,
+		.hva = map->hva + ((gpa & PAGE_MASK) - map->gpa),
+		.write = access & VMM_ACCESS_WRITE,
+		.seq = seq,
+		.map = *map,
+	};
+	bool done, dirty;
+
+	if (!vmm_ops->pt->accessed || current->mm != vm->mm || !read_trylock(&vm->mmu_lock))
+		return false;
+	done = !fault_check(vm, &f) && fault_host_page(&f, &dirty) && !fault_install(vm, &f);
+	if (done && f.writable && !dirty)
+		fault_mark_dirty(&f);
+	if (done && f.level == 1)
+		fault_around(vm, &f);
+	read_unlock(&vm->mmu_lock);
+	return done;
+}
+
+/* ---- the slow gear ------------------------------------------------------------ */
 
 /* as vmm_npt_fault, and -EAGAIN, -EBUSY */
 static int fault_try(struct vmm_vm *vm, u64 gpa, u32 access)

@@ -11,7 +11,7 @@
  *   fetch.c  guest instruction bytes
  *   gear.c   what of the CPU a change of gear moves
  *   mem.c    gpa -> hva map, notifier     maptable.c  its arithmetic
- *   npt.c    nested page tables           npt_fault.c npt_split.c
+ *   npt.c    nested page tables           npt_fault.c npt_host.c npt_split.c
  *   dirty.c  pages written and accessed
  *   lapic.c  local APIC                   lapic_timer.c lapic_state.c
  *   lapic_page.c lapic_access.c  as CPUs have it that deliver interrupts
@@ -685,6 +685,13 @@ int vmm_npt_gpa_bits(void);	/* guests have physical addresses below 1 << it */
 int vmm_npt_create(struct vmm_vm *vm);
 void vmm_npt_destroy(struct vmm_vm *vm);
 int vmm_npt_fault(struct vmm_vcpu *vcpu, u64 gpa, u32 access);
+/*
+ * The same without sleeping, irqs off: true: done, with a page that the process has
+ * in its page table, and maybe its neighbours. *map is vmm_mem_find's answer to gpa,
+ * *seq vm->mmu_seq as it was before that question.
+ */
+bool vmm_npt_fault_now(struct vmm_vcpu *vcpu, u64 gpa, u32 access,
+		       const struct vmm_mapping *map, unsigned long seq);
 /* map vm->apic_access at gpa unless memory is there. 0; 1: it is; -ENOMEM */
 int vmm_npt_map_apic(struct vmm_vm *vm, u64 gpa);
 /*
@@ -732,6 +739,8 @@ int vmm_dirty_track(struct vmm_vm *vm, const struct vmm_track *t);
 int vmm_dirty_harvest(struct vmm_vm *vm, const struct vmm_harvest *h);
 /* is a page of this range tracked for writes: 4 KiB leaves only */
 bool vmm_dirty_tracked(struct vmm_vm *vm, u64 gpa, u64 size);
+/* would the leaf of a page that is mapped untouched tell when it is touched */
+bool vmm_dirty_sees_touch(struct vmm_vm *vm);
 /* what such a leaf begins with, of the rights to write and the dirty bit */
 u64 vmm_dirty_rights(bool writable, bool write);
 void vmm_dirty_leaf_gone(struct vmm_vm *vm, u64 gpa, u64 size, u64 leaf);

@@ -45,13 +45,6 @@ static u64 find(const char *name)
 	vm_die("there is no counter `%s`", name);
 }
 
-static u64 vcpu_stat(struct vcpu *v, const char *name)
-{
-	if (read_list(v->fd, VMM_GET_VCPU_STATS))
-		vm_die("VMM_GET_VCPU_STATS failed");
-	return find(name);
-}
-
 static u64 vm_stat(struct vm *vm, const char *name)
 {
 	if (read_list(vm->fd, VMM_GET_STATS))

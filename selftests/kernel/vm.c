@@ -189,6 +189,20 @@ struct vcpu *vm_add_vcpu(struct vm *vm)
 	return v;
 }
 
+u64 vcpu_stat(struct vcpu *v, const char *name)
+{
+	struct vmm_stat list[64];
+	struct vmm_stats s = { .count = 64, .stats = (uintptr_t)list };
+	u32 i;
+
+	if (vm_ioctl(v->fd, VMM_GET_VCPU_STATS, &s))
+		vm_die("VMM_GET_VCPU_STATS failed");
+	for (i = 0; i < s.count; i++)
+		if (!strcmp(list[i].name, name))
+			return list[i].value;
+	vm_die("there is no counter `%s`", name);
+}
+
 static void close_fds(struct vm *vm)
 {
 	unsigned int i;

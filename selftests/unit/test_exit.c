@@ -50,6 +50,8 @@ NOT_CALLED(bool, vmm_io_at, struct vmm_vm *vm, u64 gpa)
 NOT_CALLED(bool, vmm_io_write, struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data)
 NOT_CALLED(bool, vmm_irqfd_eoi, struct vmm_vm *vm, u8 vector)
 NOT_CALLED(int, vmm_npt_fault, struct vmm_vcpu *vcpu, u64 gpa, u32 access)
+NOT_CALLED(bool, vmm_npt_fault_now, struct vmm_vcpu *vcpu, u64 gpa, u32 access,
+	   const struct vmm_mapping *map, unsigned long seq)
 NOT_CALLED(bool, vmm_mem_find, struct vmm_vm *vm, u64 gpa, struct vmm_mapping *out)
 NOT_CALLED(bool, vmm_lapic_in_page, struct vmm_vcpu *vcpu, u64 gpa)
 NOT_CALLED(int, vmm_apic_access_fault, struct vmm_vcpu *vcpu)
