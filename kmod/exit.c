@@ -66,13 +66,19 @@ static int general_protection(struct vmm_vcpu *vcpu)
 	return 1;
 }
 
+u64 vmm_next_rip(struct vmm_vcpu *vcpu, u8 len)
+{
+	u64 next = vcpu->rip + len;
+
+	/* what crosses 4 GiB asks; what is beyond them is in long mode */
+	if (next >> 32 && !(vcpu->rip >> 32) && !(vmm_op(get_efer)(vcpu) & EFER_LMA))
+		next = (u32)next;
+	return next;
+}
+
 void vmm_skip(struct vmm_vcpu *vcpu, u8 len)
 {
-	bool wide = vmm_op(get_efer)(vcpu) & EFER_LMA;
-
-	vcpu->rip += len;
-	if (!wide)
-		vcpu->rip = (u32)vcpu->rip;
+	vcpu->rip = vmm_next_rip(vcpu, len);
 	vcpu->ev.shadow = 0;
 	vcpu->rflags &= ~(u64)X86_EFLAGS_RF;
 	if (vcpu->rflags & X86_EFLAGS_TF && !vcpu->ev.type) {
@@ -148,7 +154,7 @@ static int exit_io(struct vmm_vcpu *vcpu)
 	};
 	if (f->io.string)
 		show_registers(vcpu);
-	vcpu->pending.next_rip = vcpu->rip + f->insn_len;
+	vcpu->pending.next_rip = vmm_next_rip(vcpu, f->insn_len);
 	vcpu->pending.size = f->io.size;
 	vcpu->pending.in = f->io.in;
 	vcpu->pending.string = f->io.string;

@@ -482,6 +482,7 @@ void vmm_exit_to_user(struct vmm_vcpu *vcpu, u32 reason);
 void vmm_queue_exception(struct vmm_vcpu *vcpu, u8 vector, bool has_error, u32 error);
 /* the instruction at RIP is done and `len` bytes long: single-step trap, shadow */
 void vmm_skip(struct vmm_vcpu *vcpu, u8 len);
+u64 vmm_next_rip(struct vmm_vcpu *vcpu, u8 len);	/* where that goes on */
 
 /* state.c */
 void vmm_vcpu_reset(struct vmm_vcpu *vcpu, bool init);	/* init: INIT, not power-on */

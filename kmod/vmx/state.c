@@ -27,33 +27,41 @@ static u64 cr4_held(void)
 	return ~vmm_cr4_allowed() | X86_CR4_MCE;
 }
 
-u64 vmx_get_cr(struct vmm_vcpu *vcpu, int n)
+static u64 read_cr(int n)
+{
+	if (n == 0)
+		return shown(vmcs_read(GUEST_CR0), vmcs_read(CR0_READ_SHADOW), VMX_CR0_HELD);
+	if (n == 3)
+		return vmcs_read(GUEST_CR3);
+	return shown(vmcs_read(GUEST_CR4), vmcs_read(CR4_READ_SHADOW), cr4_held());
+}
+
+static u64 read_efer(int unused)
+{
+	return vmcs_read(GUEST_IA32_EFER);
+}
+
+/* outside a stretch, which costs much more */
+static noinline u64 open_and_read(struct vmm_vcpu *vcpu, u64 (*read)(int n), int n)
 {
 	struct vmx_hold hold;
 	u64 value;
 
 	if (!vmx_open(vcpu, &hold))
 		return 0;
-	if (n == 0)
-		value = shown(vmcs_read(GUEST_CR0), vmcs_read(CR0_READ_SHADOW), VMX_CR0_HELD);
-	else if (n == 3)
-		value = vmcs_read(GUEST_CR3);
-	else
-		value = shown(vmcs_read(GUEST_CR4), vmcs_read(CR4_READ_SHADOW), cr4_held());
+	value = read(n);
 	vmx_close(vcpu, &hold);
 	return value;
 }
 
+u64 vmx_get_cr(struct vmm_vcpu *vcpu, int n)
+{
+	return to_vmx(vcpu)->open ? read_cr(n) : open_and_read(vcpu, read_cr, n);
+}
+
 u64 vmx_get_efer(struct vmm_vcpu *vcpu)
 {
-	struct vmx_hold hold;
-	u64 value;
-
-	if (!vmx_open(vcpu, &hold))
-		return 0;
-	value = vmcs_read(GUEST_IA32_EFER);
-	vmx_close(vcpu, &hold);
-	return value;
+	return to_vmx(vcpu)->open ? read_efer(0) : open_and_read(vcpu, read_efer, 0);
 }
 
 static void get_segment(struct vmm_segment *s, int n)

@@ -176,6 +176,44 @@ static void nmi_waits(void **state)
 	assert_int_equal(v.ev.nmi_pending, 2);
 }
 
+static u64 efer;
+
+static u64 get_efer(struct vmm_vcpu *vcpu)
+{
+	(void)vcpu;
+	return efer;
+}
+
+/* outside long mode RIP has 32 bits */
+static void next_instruction(void **state)
+{
+	static const struct vmm_ops ops = { .get_efer = get_efer };
+	static const struct {
+		u64 efer, rip;
+		u8 len;
+		u64 wanted;
+	} row[] = {
+		{ 0, 0x1000, 2, 0x1002 },
+		{ 0, 0xfffffffe, 1, 0xffffffff },
+		{ 0, 0xfffffffe, 2, 0 },
+		{ EFER_LMA, 0xfffffffe, 2, 0x100000000 },
+		{ EFER_LMA, 0x7ffffffffffe, 3, 0x800000000001 },
+		{ EFER_LMA, 0xffffffff80000000, 3, 0xffffffff80000003 },
+	};
+	struct vmm_vcpu v = { .run = &run };
+	unsigned int i;
+
+	(void)state;
+	vmm_ops = &ops;
+	for (i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
+		efer = row[i].efer;
+		v.rip = row[i].rip;
+		assert_int_equal(vmm_next_rip(&v, row[i].len), row[i].wanted);
+		vmm_skip(&v, row[i].len);
+		assert_int_equal(v.rip, row[i].wanted);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -183,6 +221,7 @@ int main(void)
 		cmocka_unit_test(triple_fault),
 		cmocka_unit_test(interrupt_waits),
 		cmocka_unit_test(nmi_waits),
+		cmocka_unit_test(next_instruction),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
