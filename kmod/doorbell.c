@@ -53,12 +53,15 @@ static bool is_at(const struct vmm_doors *doors, u32 i, bool port, u64 addr)
 	       doors->door[i].addr == addr;
 }
 
+/* a guest tends to ring the same one again; *guess may be of another table */
 static const struct door *find(const struct vmm_doors *doors, bool port, u64 addr,
-			       u32 size, u64 data)
+			       u32 size, u64 data, u32 *guess)
 {
-	u32 i;
+	u32 i = *guess;
 
-	for (i = first_at(doors, port, addr); is_at(doors, i, port, addr); i++) {
+	if (!is_at(doors, i, port, addr) || (i && is_at(doors, i - 1, port, addr)))
+		*guess = i = first_at(doors, port, addr);
+	for (; is_at(doors, i, port, addr); i++) {
 		const struct door *d = &doors->door[i];
 
 		if ((!d->size || d->size == size) && (!d->match || d->data == data))
@@ -67,8 +70,9 @@ static const struct door *find(const struct vmm_doors *doors, bool port, u64 add
 	return NULL;
 }
 
-static bool ring_bell(struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data)
+static bool ring_bell(struct vmm_vcpu *vcpu, bool port, u64 addr, u32 size, u64 data)
 {
+	struct vmm_vm *vm = vcpu->vm;
 	const struct door *d = NULL;
 	const struct vmm_doors *doors;
 	int idx;
@@ -76,18 +80,18 @@ static bool ring_bell(struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data
 	idx = srcu_read_lock(&vm->srcu);
 	doors = srcu_dereference(vm->doors, &vm->srcu);
 	if (doors)
-		d = find(doors, port, addr, size, data);
+		d = find(doors, port, addr, size, data, &vcpu->door);
 	if (d)
 		vmm_eventfd_signal(d->ctx);
 	srcu_read_unlock(&vm->srcu, idx);
 	return d;
 }
 
-bool vmm_io_write(struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data)
+bool vmm_io_write(struct vmm_vcpu *vcpu, bool port, u64 addr, u32 size, u64 data)
 {
-	if (rcu_access_pointer(vm->doors) && ring_bell(vm, port, addr, size, data))
+	if (rcu_access_pointer(vcpu->vm->doors) && ring_bell(vcpu, port, addr, size, data))
 		return true;
-	return vmm_coalesce_push(vm, port, addr, size, data);
+	return vmm_coalesce_push(vcpu->vm, port, addr, size, data);
 }
 
 bool vmm_io_at(struct vmm_vm *vm, u64 gpa)

@@ -141,7 +141,7 @@ static int exit_io(struct vmm_vcpu *vcpu)
 	u32 data = vcpu->gpr[VMM_RAX] & (u32)GENMASK_ULL(f->io.size * 8 - 1, 0);
 
 	if (!f->io.in && !f->io.string &&
-	    vmm_io_write(vcpu->vm, true, f->io.port, f->io.size, data)) {
+	    vmm_io_write(vcpu, true, f->io.port, f->io.size, data)) {
 		vmm_skip(vcpu, f->insn_len);
 		return 1;
 	}
@@ -283,7 +283,7 @@ static int answer_write(struct vmm_vcpu *vcpu)
 		return -1;
 	value = m.has_imm ? m.imm : vcpu->gpr[m.reg];
 	value &= GENMASK_ULL(m.size * 8 - 1, 0);
-	if (!vmm_io_write(vcpu->vm, false, gpa, m.size, value))
+	if (!vmm_io_write(vcpu, false, gpa, m.size, value))
 		return -1;
 	vmm_skip(vcpu, m.len);
 	return 1;

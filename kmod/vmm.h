@@ -290,6 +290,7 @@ struct vmm_vcpu {
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
 	struct vmm_code_page code;	/* V */
+	u32 door;			/* V  where doorbell.c found the last one */
 	u64 stats[VMM_NSTATS];		/* V  but KICKS: its IPI; read by anyone */
 	u64 tlb_gen;			/* V  vm->tlb_gen seen at the last flush */
 	void *arch;			/* c  the vendor's: struct svm_vcpu, vmx_vcpu */
@@ -840,7 +841,7 @@ int vmm_lapic_msi_check(u64 address, u32 data);
  * done. `port`: addr is a port, else a gpa that no memory is mapped at.
  */
 bool vmm_io_at(struct vmm_vm *vm, u64 gpa);
-bool vmm_io_write(struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data);
+bool vmm_io_write(struct vmm_vcpu *vcpu, bool port, u64 addr, u32 size, u64 data);
 int vmm_doorbell_bind(struct vmm_vm *vm, const struct vmm_doorbell *d);
 int vmm_doorbell_unbind(struct vmm_vm *vm, const struct vmm_doorbell *d);
 void vmm_doorbell_destroy(struct vmm_vm *vm);	/* no vCPU runs any more */

@@ -47,7 +47,7 @@ NOT_CALLED(int, vmm_msr_read, struct vmm_vcpu *vcpu, u32 index, u64 *value)
 NOT_CALLED(int, vmm_msr_write, struct vmm_vcpu *vcpu, u32 index, u64 value, u8 *eoi)
 NOT_CALLED(int, vmm_fpu_xcr0_check, u64 xcr0)
 NOT_CALLED(bool, vmm_io_at, struct vmm_vm *vm, u64 gpa)
-NOT_CALLED(bool, vmm_io_write, struct vmm_vm *vm, bool port, u64 addr, u32 size, u64 data)
+NOT_CALLED(bool, vmm_io_write, struct vmm_vcpu *vcpu, bool port, u64 addr, u32 size, u64 data)
 NOT_CALLED(bool, vmm_irqfd_eoi, struct vmm_vm *vm, u8 vector)
 NOT_CALLED(int, vmm_npt_fault, struct vmm_vcpu *vcpu, u64 gpa, u32 access)
 NOT_CALLED(bool, vmm_npt_fault_now, struct vmm_vcpu *vcpu, u64 gpa, u32 access,
