@@ -7,6 +7,7 @@
 
 #define ROUNDS		20000
 #define COM1		0x3f8
+#define POST		0x80
 #define PM_DEVFN	0x0b		/* PIIX4 function 3 in slot 1 */
 #define PM_BASE		0x600
 #define PM_TIMER	(PM_BASE + 8)
@@ -38,6 +39,9 @@ int main(void)
 	say("msr_exit");
 	for (i = 0; i < ROUNDS; i++)
 		rdmsr(MSR_APIC_BASE);
+	say("pio_kernel");
+	for (i = 0; i < ROUNDS; i++)
+		outb(POST, 0);
 	say("pio_user");
 	for (i = 0; i < ROUNDS; i++)
 		inl(PM_TIMER);
