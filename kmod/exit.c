@@ -172,7 +172,7 @@ static int exit_eoi(struct vmm_vcpu *vcpu, u8 vector)
 }
 
 /* done by the CPU, but for what the register does */
-static int exit_apic_write(struct vmm_vcpu *vcpu)
+static noinline int exit_apic_write(struct vmm_vcpu *vcpu)
 {
 	u8 eoi = 0;
 	int r = vmm_lapic_written(vcpu, vcpu->fact.apic.offset, &eoi);
@@ -181,7 +181,7 @@ static int exit_apic_write(struct vmm_vcpu *vcpu)
 	return r ? exit_eoi(vcpu, eoi) : 1;
 }
 
-static int exit_msr(struct vmm_vcpu *vcpu, u8 len)
+static noinline int exit_msr(struct vmm_vcpu *vcpu, u8 len)
 {
 	u32 index = vcpu->gpr[VMM_RCX];
 	u64 value;
@@ -317,7 +317,7 @@ static int device_access(struct vmm_vcpu *vcpu, bool memory)
 	return -1;
 }
 
-static int page_fault(struct vmm_vcpu *vcpu)
+static noinline int page_fault(struct vmm_vcpu *vcpu)
 {
 	u64 gpa = vcpu->fact.npf.gpa;
 	u32 access = vcpu->fact.npf.access;
@@ -362,7 +362,7 @@ static int exit_raw(struct vmm_vcpu *vcpu, u32 reason)
 	return -1;
 }
 
-static int exit_failed(struct vmm_vcpu *vcpu)
+static noinline int exit_failed(struct vmm_vcpu *vcpu)
 {
 	char why[sizeof(vcpu->run->exit.failed.why)] = {};
 	int r = exit_raw(vcpu, VMM_EXIT_ENTRY_FAILED);

@@ -264,19 +264,9 @@ bool vmm_lapic_extint(struct vmm_vcpu *vcpu)
 	return !(lint0 & LVT_MASKED) && (lint0 & LVT_DELIVERY) == DELIVER_EXTINT << 8;
 }
 
-u64 vmm_lapic_cr8(struct vmm_vcpu *vcpu)
-{
-	return lapic_reg(&vcpu->apic, LAPIC_TPR) >> 4;
-}
-
 void vmm_lapic_set_cr8(struct vmm_vcpu *vcpu, u64 cr8)
 {
 	lapic_set_reg(&vcpu->apic, LAPIC_TPR, (cr8 & 0xf) << 4);
-}
-
-u8 vmm_lapic_tpr(struct vmm_vcpu *vcpu)
-{
-	return lapic_reg(&vcpu->apic, LAPIC_TPR);
 }
 
 void vmm_lapic_set_tpr(struct vmm_vcpu *vcpu, u8 tpr)

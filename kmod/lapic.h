@@ -141,6 +141,11 @@ static inline bool lapic_software_enabled(const struct vmm_lapic *apic)
 	return lapic_reg(apic, LAPIC_SVR) & LAPIC_SVR_ENABLE;
 }
 
+static inline bool timer_masked(const struct vmm_lapic *apic)
+{
+	return lapic_reg(apic, LAPIC_LVT_TIMER) & LVT_MASKED;
+}
+
 static inline u32 lapic_x2apic_ldr(u32 id)
 {
 	return (id >> 4) << 16 | BIT(id & 0xf);	/* SDM 3A 11.12.10.2 */
@@ -182,5 +187,35 @@ void lapic_timer_write_lvt(struct vmm_vcpu *vcpu, u32 value);
 u64 lapic_timer_deadline(struct vmm_vcpu *vcpu);
 void lapic_timer_get(struct vmm_vcpu *vcpu, u32 *count, u64 *deadline);
 void lapic_timer_write_deadline(struct vmm_vcpu *vcpu, u64 value);
+
+/* ---- what every entry asks: inline ------------------------------------------- */
+
+/* is a CPU with virtual-interrupt delivery to deliver now */
+static inline bool vmm_lapic_auto(const struct vmm_vcpu *vcpu)
+{
+	return vcpu->apic.page && lapic_software_enabled(&vcpu->apic);
+}
+
+/* IRR is empty, and nothing of it is in the page: there is nothing to look for */
+static inline bool vmm_lapic_idle(const struct vmm_vcpu *vcpu)
+{
+	return !vcpu->apic.in_page && !READ_ONCE(vcpu->apic.irr_pending);
+}
+
+static inline u8 vmm_lapic_tpr(const struct vmm_vcpu *vcpu)
+{
+	return lapic_reg(&vcpu->apic, LAPIC_TPR);
+}
+
+static inline u64 vmm_lapic_cr8(const struct vmm_vcpu *vcpu)
+{
+	return lapic_reg(&vcpu->apic, LAPIC_TPR) >> 4;
+}
+
+/* of the timer: guest TSC; 0: none */
+static inline u64 vmm_lapic_deadline(const struct vmm_vcpu *vcpu)
+{
+	return timer_masked(&vcpu->apic) ? 0 : vcpu->apic.tsc_deadline;
+}
 
 #endif /* LAPIC_H */

@@ -68,11 +68,6 @@ static u32 move_requests(struct vmm_lapic *apic, u32 rvi)
  * The CPU knows nothing of SVR: an APIC that software has disabled takes no IPI
  * from itself either (SDM 3A 11.4.7.2).
  */
-bool vmm_lapic_auto(const struct vmm_vcpu *vcpu)
-{
-	return vcpu->apic.page && lapic_software_enabled(&vcpu->apic);
-}
-
 bool vmm_lapic_give(struct vmm_vcpu *vcpu)
 {
 	struct vmm_lapic *apic = &vcpu->apic;

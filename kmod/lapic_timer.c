@@ -31,11 +31,6 @@ static u32 timer_mode(const struct vmm_lapic *apic)
 	return lapic_reg(apic, LAPIC_LVT_TIMER) & LVT_TIMER_MODE;
 }
 
-static bool timer_masked(const struct vmm_lapic *apic)
-{
-	return lapic_reg(apic, LAPIC_LVT_TIMER) & LVT_MASKED;
-}
-
 /* Bits 3, 1, 0: 000 divides by 2, 110 by 128, 111 by 1; SDM 3A figure 11-10 */
 static u64 timer_divider(const struct vmm_lapic *apic)
 {
@@ -162,11 +157,6 @@ void vmm_lapic_timer_wake(struct vmm_vcpu *vcpu)
 {
 	if (vmm_exit_timer && vcpu->apic.tsc_deadline)
 		hrtimer_try_to_cancel(&vcpu->apic.timer);
-}
-
-u64 vmm_lapic_deadline(struct vmm_vcpu *vcpu)
-{
-	return timer_masked(&vcpu->apic) ? 0 : vcpu->apic.tsc_deadline;
 }
 
 /* The guest's TSC was moved: the deadline is another distance away */

@@ -13,6 +13,7 @@
 #include <asm/processor-flags.h>
 
 #include "assert.h"
+#include "lapic.h"
 #include "trace.h"
 #include "vmm.h"
 
@@ -180,7 +181,7 @@ static int choose_event(struct vmm_vcpu *vcpu)
 	}
 	/* what comes next may let an interrupt through that is held back now */
 	if (!ev->type && vcpu->fact.kind == FACT_TPR_WRITE) {
-		vmm_op(watch_tpr)(vcpu, false);
+		vcpu->watch_tpr = false;
 		goto step;
 	}
 	if (ev->extint_pending) {
@@ -189,9 +190,12 @@ static int choose_event(struct vmm_vcpu *vcpu)
 		if (!ev->type && !ev->shadow && irqs_on(vcpu))
 			return -1;
 		window = true;
-	} else if (!vmm_lapic_auto(vcpu)) {
-		vector = vmm_lapic_pending(vcpu);
-		vmm_op(watch_tpr)(vcpu, vector < 0 && vmm_lapic_held(vcpu) >= 0);
+	} else {
+		vcpu->watch_tpr = false;
+		if (!vmm_lapic_auto(vcpu) && !vmm_lapic_idle(vcpu)) {
+			vector = vmm_lapic_pending(vcpu);
+			vcpu->watch_tpr = vector < 0 && vmm_lapic_held(vcpu) >= 0;
+		}
 	}
 	/*
 	 * STI and MOV SS hold interrupts for one instruction. Not every CPU takes
@@ -199,11 +203,11 @@ static int choose_event(struct vmm_vcpu *vcpu)
 	 */
 	if ((vector >= 0 || window) && ev->shadow && !ev->type && irqs_on(vcpu))
 		goto step;
-	vmm_op(irq_window)(vcpu, window);
+	vcpu->irq_window = window;
 	vcpu->offer = vector;
 	return 0;
 step:
-	vmm_op(irq_window)(vcpu, false);
+	vcpu->irq_window = false;
 	vmm_op(step)(vcpu);
 	return 0;
 }
@@ -239,13 +243,16 @@ static bool wanted_in_user(void)
 	return signal_pending(current) || task_work_pending(current);
 }
 
+/* need_resched() and wanted_in_user() in one, since it is asked at each exit */
+#define WORK_FLAGS	(_TIF_NEED_RESCHED | _TIF_SIGPENDING | _TIF_NOTIFY_SIGNAL)
+
 static bool work_for_host(void)
 {
 	/*
 	 * Newer kernels keep softirqs off, too, while the FPU is ours: those
 	 * that an interrupt raised want us to leave.
 	 */
-	return need_resched() || wanted_in_user() ||
+	return read_thread_flags() & WORK_FLAGS || task_work_pending(current) ||
 	       (in_softirq() && local_softirq_pending());
 }
 

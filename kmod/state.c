@@ -9,6 +9,7 @@
 #include <asm/processor-flags.h>
 #include <asm/trapnr.h>
 
+#include "lapic.h"
 #include "vmm.h"
 
 /* bit 10 always reads as one, SDM 3B 18.2.4 */
@@ -90,7 +91,7 @@ void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
  * By what CPUID shows, to guests as well, and not by what the host makes use of:
  * it may do without 5-level paging, for one.
  */
-static u64 cr4_of_cpu(void)
+static noinline u64 cr4_of_cpu(void)
 {
 	u64 m = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE |
 		X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE |

@@ -247,6 +247,8 @@ struct vmm_vcpu {
 	bool window_wanted;		/* V  monitor waits to inject ExtINT */
 	int offer;			/* V  vector the next entry may deliver, or -1 */
 	bool taken;			/* V  and the last one did */
+	bool irq_window;		/* V  exit once the guest could take an interrupt */
+	bool watch_tpr;			/* V  exit before the guest writes CR8 */
 	struct vmm_fact fact;		/* V  the exit being handled */
 	struct {			/* V  the exit the monitor is to complete */
 		u32 reason;		/*    enum vmm_exit, or NONE */
@@ -394,15 +396,12 @@ struct vmm_ops {
 	 * One entry and exit. Takes vcpu->ev.type.. into the event
 	 * field, says in vcpu->fact what happened, and puts an event whose
 	 * delivery the exit cut short back into vcpu->ev. The guest gets the
-	 * interrupt vcpu->offer as soon as it can take it: vcpu->taken.
+	 * interrupt vcpu->offer as soon as it can take it: vcpu->taken. And it
+	 * exits as vcpu->irq_window and vcpu->watch_tpr want.
 	 */
 	void (*enter)(struct vmm_vcpu *vcpu);
 	/* after FACT_ENTRY_FAILED: names the fields that break the manual's rules */
 	void (*why)(struct vmm_vcpu *vcpu, char *text, u32 size);
-	/* exit as soon as the guest could take an external interrupt */
-	void (*irq_window)(struct vmm_vcpu *vcpu, bool on);
-	/* exit before the guest writes CR8 */
-	void (*watch_tpr)(struct vmm_vcpu *vcpu, bool on);
 	/* run one instruction of the guest, then exit with FACT_STEP */
 	void (*step)(struct vmm_vcpu *vcpu);
 	void (*flush)(struct vmm_vcpu *vcpu);	/* guest TLB, before next entry */
@@ -429,7 +428,7 @@ extern const struct vmm_ops *vmm_ops;
  */
 #define VMM_DIRECT_OPS(x)						\
 	x(load) x(put) x(stretch_begin) x(stretch_end) x(enter)		\
-	x(irq_window) x(watch_tpr) x(step) x(flush)			\
+	x(step) x(flush)						\
 	x(get_cr) x(get_efer) x(get_segment) x(get_sregs)
 #define VMM_DECLARE_OP(op)						\
 	DECLARE_STATIC_CALL(vmm_op_##op, *(((struct vmm_ops *)NULL)->op));
@@ -787,10 +786,10 @@ enum vmm_lapic_mode {
 enum vmm_lapic_mode vmm_lapic_mode(struct vmm_vcpu *vcpu);
 /*
  * A CPU with virtual-interrupt delivery takes ISR and IRR from apic.page and the
- * status: before each entry on which it is to deliver all there is goes there;
- * false: nothing new. After it the vendor writes down the status, and always TPR.
+ * status: before each entry on which it is to deliver (vmm_lapic_auto) all there is
+ * goes there; false: nothing new. After it the vendor writes down the status, and
+ * always TPR.
  */
-bool vmm_lapic_auto(const struct vmm_vcpu *vcpu);	/* is it to deliver now */
 bool vmm_lapic_give(struct vmm_vcpu *vcpu);
 /*
  * lapic_access.c: a page that is mapped for guests where their APIC is, so that the
@@ -807,9 +806,7 @@ int vmm_apic_access_fault(struct vmm_vcpu *vcpu);
 void vmm_apic_access_moved(struct vmm_vcpu *vcpu);	/* REQ_APIC: slow gear */
 /* FACT_APIC_WRITE: as vmm_lapic_mmio_write, with the value in the page */
 int vmm_lapic_written(struct vmm_vcpu *vcpu, u32 offset, u8 *eoi);
-u8 vmm_lapic_tpr(struct vmm_vcpu *vcpu);
 void vmm_lapic_set_tpr(struct vmm_vcpu *vcpu, u8 tpr);
-u64 vmm_lapic_cr8(struct vmm_vcpu *vcpu);
 void vmm_lapic_set_cr8(struct vmm_vcpu *vcpu, u64 cr8);
 /* REQ_TIMER: put the timer's vector into IRR, start the next period */
 void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu);
@@ -818,7 +815,6 @@ void vmm_lapic_timer_fired(struct vmm_vcpu *vcpu);
  * none), and an alarm of the host's is set only while the vCPU sleeps.
  */
 extern bool vmm_exit_timer;			/* set once, at module load */
-u64 vmm_lapic_deadline(struct vmm_vcpu *vcpu);
 void vmm_lapic_timer_sleep(struct vmm_vcpu *vcpu);
 void vmm_lapic_timer_wake(struct vmm_vcpu *vcpu);
 /* after tsc_offset changed: the deadline is another distance away */

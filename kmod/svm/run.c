@@ -7,6 +7,7 @@
 #include <asm/trapnr.h>
 
 #include "assert.h"
+#include "lapic.h"
 #include "svm/svm.h"
 
 /*
@@ -21,21 +22,6 @@
 
 /* the virtual interrupt's fields, all that one offer or window sets */
 #define V_OFFER		(V_IRQ | V_IGN_TPR | V_PRIO_MASK | V_VECTOR_MASK)
-
-void svm_irq_window(struct vmm_vcpu *vcpu, bool on)
-{
-	to_svm(vcpu)->window = on;
-}
-
-void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on)
-{
-	struct vmcb *v = to_svm(vcpu)->vmcb;
-
-	if (on)
-		v->intercept_cr |= INTERCEPT_CR8_WRITE;
-	else
-		v->intercept_cr &= ~INTERCEPT_CR8_WRITE;
-}
 
 static void step_begin(struct vmm_vcpu *vcpu, bool iret)
 {
@@ -107,8 +93,6 @@ static void event_decode(struct vmm_vcpu *vcpu, u64 e)
 	struct vmm_events *ev = &vcpu->ev;
 	u8 vector = e & EVENT_VECTOR;
 
-	if (!(e & EVENT_VALID))
-		return;
 	switch ((e & EVTYPE_MASK) >> EVTYPE_SHIFT) {
 	case EVTYPE_INTR:	/* one that set-state gave us */
 		ev->type = VMM_EVENT_INTR;
@@ -143,7 +127,7 @@ static u64 offered(struct vmm_vcpu *vcpu)
 	u64 vector = vcpu->offer;
 
 	/* one above all priorities that only makes an exit */
-	if (to_svm(vcpu)->window)
+	if (vcpu->irq_window)
 		return V_IRQ | V_IGN_TPR | V_PRIO_MASK;
 	if (vcpu->offer < 0)
 		return 0;
@@ -314,7 +298,7 @@ static void fact_of_exit(struct vmm_vcpu *vcpu, bool stepped)
 		f->kind = FACT_RDPMC;
 		return;
 	case EXIT_VINTR:
-		svm_irq_window(vcpu, false);
+		vcpu->irq_window = false;
 		f->kind = FACT_NONE;
 		return;
 	case EXIT_READ_CR4:
@@ -387,12 +371,16 @@ static void before_entry(struct vmm_vcpu *vcpu)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
 	struct vmcb *v = svm->vmcb;
+	u32 intercept3 = v->intercept3 & ~INTERCEPT3_VINTR;
 
 	/* NMIs are masked until IRET, which hardware does not tell us without */
 	if (vcpu->ev.nmi_blocked && !svm->iret_seen)
-		v->intercept3 |= INTERCEPT3_IRET;
+		intercept3 |= INTERCEPT3_IRET;
 	else if (!svm->step)
-		v->intercept3 &= ~INTERCEPT3_IRET;
+		intercept3 &= ~INTERCEPT3_IRET;
+	if (vcpu->irq_window)
+		intercept3 |= INTERCEPT3_VINTR;
+	v->intercept3 = intercept3;
 	/* one is waiting: see that there is an exit right after the IRET */
 	if (svm->iret_seen && vcpu->ev.nmi_pending && !svm->step && !vcpu->ev.type)
 		step_begin(vcpu, true);
@@ -413,17 +401,15 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	 */
 	v->int_ctl = (v->int_ctl & ~(V_TPR_MASK | V_OFFER)) | vmm_lapic_cr8(vcpu) |
 		     V_INTR_MASKING | offered(vcpu);
-	if (svm->window)
-		v->intercept3 |= INTERCEPT3_VINTR;
-	else
-		v->intercept3 &= ~INTERCEPT3_VINTR;
 	/*
 	 * QEMU dies of a guest that writes CR8 while V_IRQ is set: it tells the
 	 * virtual CPU without holding its lock. Elsewhere that costs an exit, and
 	 * only to a guest that writes CR8 with an interrupt held back.
 	 */
-	if (v->int_ctl & V_IRQ)
+	if (vcpu->watch_tpr || v->int_ctl & V_IRQ)
 		v->intercept_cr |= INTERCEPT_CR8_WRITE;
+	else
+		v->intercept_cr &= ~INTERCEPT_CR8_WRITE;
 	v->event_inj = 0;
 	if (vcpu->ev.type) {
 		v->event_inj = event_encode(&vcpu->ev);
@@ -453,7 +439,8 @@ static void after_exit(struct vmm_vcpu *vcpu, bool stepped)
 		vcpu->taken = false;	/* it is offered again */
 	} else {
 		vcpu->taken = vcpu->offer >= 0 && !(v->int_ctl & V_IRQ);
-		event_decode(vcpu, v->exit_int_info);
+		if (v->exit_int_info & EVENT_VALID)
+			event_decode(vcpu, v->exit_int_info);
 	}
 	if (svm->iret_seen && vcpu->rip != svm->iret_rip) {
 		svm->iret_seen = false;
@@ -499,7 +486,8 @@ static void refused(struct vmm_vcpu *vcpu, const struct kept *k, u64 event)
 	v->cpl = k->cpl;
 	svm->clean = 0;
 	vcpu->taken = false;
-	event_decode(vcpu, event);
+	if (event & EVENT_VALID)
+		event_decode(vcpu, event);
 	vcpu->fact.insn_len = 0;
 	fact_raw(vcpu, FACT_ENTRY_FAILED);
 }

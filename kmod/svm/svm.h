@@ -20,7 +20,6 @@ struct svm_vcpu {
 	u64 vmcb_pa;
 	u64 asid_gen;		/* svm_cpu.asid_gen the ASID is of; 0: needs one */
 	int asid_cpu;		/* which CPU gave it */
-	bool window;		/* exit when the guest can take an interrupt */
 	bool step;		/* TF is ours for one instruction */
 	bool step_iret;		/* ... and that one is IRET, which loads TF */
 	bool guest_tf;		/* what TF was */
@@ -57,8 +56,6 @@ asmlinkage void svm_enter(u64 *gpr, u64 vmcb_pa, u64 host_pa);
 
 /* run.c */
 void svm_vcpu_enter(struct vmm_vcpu *vcpu);
-void svm_irq_window(struct vmm_vcpu *vcpu, bool on);
-void svm_watch_tpr(struct vmm_vcpu *vcpu, bool on);
 void svm_step(struct vmm_vcpu *vcpu);
 
 /* clean.c */

@@ -10,6 +10,7 @@
 #include <asm/io.h>
 #include <asm/processor-flags.h>
 
+#include "lapic.h"
 #include "vmx/vmx.h"
 
 #define X2APIC_TPR	0x808
@@ -125,31 +126,40 @@ static u32 controls(struct vmm_vcpu *vcpu)
 	}
 }
 
+/* the base and whether it delivers are all that they depend on */
+static void choose_controls(struct vmm_vcpu *vcpu)
+{
+	struct vmx_vcpu *vmx = to_vmx(vcpu);
+
+	vmx->apic_base = vcpu->apic.base;
+	vmx->apic_auto = vmm_lapic_auto(vcpu);
+	vmx->apic_proc2 = controls(vcpu);
+	WRITE_IF_CHANGED(vmx->msr_bitmap, MSR_BITMAP,
+			 vmx->apic_proc2 & SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE ?
+			 __pa(x2apic_bitmap) : vmx_msr_bitmap_pa());
+}
+
 u32 vmx_apic_before_entry(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u32 proc2;
 
 	if (!vmx_caps.virt_intr)
 		return 0;
-	proc2 = controls(vcpu);
-	WRITE_IF_CHANGED(vmx->msr_bitmap, MSR_BITMAP,
-			 proc2 & SECONDARY_EXEC_VIRTUALIZE_X2APIC_MODE ?
-			 __pa(x2apic_bitmap) : vmx_msr_bitmap_pa());
-	if (!(proc2 & SECONDARY_EXEC_VIRTUAL_INTR_DELIVERY))
-		return proc2;
-	if (vmm_lapic_give(vcpu))
+	if (vmx->apic_base != vcpu->apic.base || vmx->apic_auto != vmm_lapic_auto(vcpu))
+		choose_controls(vcpu);
+	if (!vmx->apic_auto)
+		return vmx->apic_proc2;
+	/* as vmm_lapic_give has it: nothing new */
+	if ((!vcpu->apic.in_page || READ_ONCE(vcpu->apic.irr_pending)) && vmm_lapic_give(vcpu))
 		write_eoi_exits(vmx);
 	WRITE_IF_CHANGED(vmx->intr_status, GUEST_INTR_STATUS, vcpu->apic.status);
-	return proc2;
+	return vmx->apic_proc2;
 }
 
 void vmx_apic_after_exit(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
 
-	if (!vcpu->apic.in_page)
-		return;
 	vmx->intr_status = vmcs_read(GUEST_INTR_STATUS);
 	vcpu->apic.status = vmx->intr_status;
 }

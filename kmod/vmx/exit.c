@@ -33,7 +33,7 @@ void vmx_fact_raw(struct vmm_vcpu *vcpu, enum vmm_fact_kind kind)
 	vcpu->fact.kind = kind;
 	vcpu->fact.insn_len = 0;
 	vcpu->fact.raw.code = vmx->exit_reason;
-	vcpu->fact.raw.info1 = vmx->exit_qualification;
+	vcpu->fact.raw.info1 = vmcs_read(EXIT_QUALIFICATION);
 	vcpu->fact.raw.info2 = vmcs_read(VM_INSTRUCTION_ERROR);
 	vcpu->fact.raw.event = vmcs_read(IDT_VECTORING_INFO_FIELD);
 }
@@ -59,7 +59,7 @@ static void fact_debug(struct vmm_vcpu *vcpu)
 
 	/* the four breakpoints' bits are these now, the others add up */
 	*dr6 &= ~(u64)DR_TRAP_BITS;
-	*dr6 |= to_vmx(vcpu)->exit_qualification & (DR_TRAP_BITS | DR_STEP | BIT(13));
+	*dr6 |= vmcs_read(EXIT_QUALIFICATION) & (DR_TRAP_BITS | DR_STEP | BIT(13));
 	vcpu->fact.kind = FACT_EXCEPTION;
 	vcpu->fact.exc.vector = X86_TRAP_DB;
 	vcpu->fact.exc.has_error = false;
@@ -94,7 +94,7 @@ static void fact_exception(struct vmm_vcpu *vcpu)
 
 static void fact_io(struct vmm_vcpu *vcpu)
 {
-	u64 q = to_vmx(vcpu)->exit_qualification;
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
 	struct vmm_fact *f = &vcpu->fact;
 
 	fact_insn(vcpu, FACT_IO);
@@ -106,7 +106,7 @@ static void fact_io(struct vmm_vcpu *vcpu)
 
 static void fact_ept(struct vmm_vcpu *vcpu)
 {
-	u64 q = to_vmx(vcpu)->exit_qualification;
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
 
 	vcpu->fact.kind = FACT_NPF;
 	vcpu->fact.insn_len = 0;
@@ -118,7 +118,7 @@ static void fact_ept(struct vmm_vcpu *vcpu)
 /* SDM 3C table 28-6: by an instruction, in event delivery, or by physical address */
 static void fact_apic_access(struct vmm_vcpu *vcpu)
 {
-	u64 q = to_vmx(vcpu)->exit_qualification;
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
 
 	vcpu->fact.kind = FACT_APIC_ACCESS;
 	vcpu->fact.npf.gpa = APIC_DEFAULT_PHYS_BASE | (q & APIC_ACCESS_OFFSET);
@@ -154,7 +154,7 @@ static bool cr4_bad(u64 cr4)
  */
 static void fact_cr(struct vmm_vcpu *vcpu)
 {
-	u64 q = to_vmx(vcpu)->exit_qualification;
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
 	u64 value = vcpu->gpr[(q & CONTROL_REG_ACCESS_REG) >> 8];
 
 	vcpu->fact.kind = FACT_NONE;
@@ -189,7 +189,7 @@ static void fact_cr(struct vmm_vcpu *vcpu)
 static void fact_task_switch(struct vmm_vcpu *vcpu)
 {
 	static const u8 by[] = { TASK_BY_CALL, TASK_BY_IRET, TASK_BY_JMP, TASK_BY_GATE };
-	u64 q = to_vmx(vcpu)->exit_qualification;
+	u64 q = vmcs_read(EXIT_QUALIFICATION);
 	u32 vectoring = vmcs_read(IDT_VECTORING_INFO_FIELD);
 	struct vmm_fact *f = &vcpu->fact;
 
@@ -280,11 +280,11 @@ void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 		return;
 	case EXIT_REASON_EOI_INDUCED:
 		f->kind = FACT_EOI;
-		f->eoi.vector = vmx->exit_qualification;
+		f->eoi.vector = vmcs_read(EXIT_QUALIFICATION);
 		return;
 	case EXIT_REASON_APIC_WRITE:
 		f->kind = FACT_APIC_WRITE;
-		f->apic.offset = vmx->exit_qualification & 0xfff;
+		f->apic.offset = vmcs_read(EXIT_QUALIFICATION) & 0xfff;
 		return;
 	case EXIT_REASON_CR_ACCESS:
 		fact_cr(vcpu);

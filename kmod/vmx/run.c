@@ -7,20 +7,17 @@
 #include <asm/special_insns.h>
 #include <asm/tsc.h>
 
+#include "lapic.h"
 #include "vmx/vmx.h"
 
 #define DR_ENABLED_BITS	0xff
 
 #define APIC_PAGE_TPR	0x80
+#define APIC_RVI_CLASS	0xf0
 
 #define EXIT_FAILED	BIT(31)		/* of the exit reason: not entered */
 
 #define SHADOWS		(GUEST_INTR_STATE_STI | GUEST_INTR_STATE_MOV_SS)
-
-void vmx_irq_window(struct vmm_vcpu *vcpu, bool on)
-{
-	to_vmx(vcpu)->window = on;
-}
 
 /* The window respects the shadow: it opens when the instruction has run. */
 void vmx_step(struct vmm_vcpu *vcpu)
@@ -29,15 +26,9 @@ void vmx_step(struct vmm_vcpu *vcpu)
 }
 
 /* with the TPR shadow: an exit once TPR no longer holds the vector back */
-void vmx_watch_tpr(struct vmm_vcpu *vcpu, bool on)
+static u32 tpr_threshold(struct vmm_vcpu *vcpu)
 {
-	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u32 threshold = on ? vmm_lapic_held(vcpu) >> 4 : 0;
-
-	if (threshold == vmx->tpr_threshold)
-		return;
-	vmx->tpr_threshold = threshold;
-	vmcs_write(TPR_THRESHOLD, threshold);
+	return vcpu->watch_tpr ? max(vmm_lapic_held(vcpu), 0) >> 4 : 0;
 }
 
 /* ---- entry ------------------------------------------------------------------ */
@@ -85,7 +76,7 @@ static u32 deliver(struct vmm_vcpu *vcpu)
 		vmx->injected = inject(INTR_TYPE_EXT_INTR | vcpu->offer, false, 0);
 		vcpu->taken = true;
 	}
-	if (vmx->window || vmx->step || (vcpu->offer >= 0 && !vcpu->taken))
+	if (vcpu->irq_window || vmx->step || (vcpu->offer >= 0 && !vcpu->taken))
 		proc |= CPU_BASED_INTR_WINDOW_EXITING;
 	if (ev->nmi_pending)
 		proc |= CPU_BASED_NMI_WINDOW_EXITING;
@@ -173,7 +164,9 @@ static void before_entry(struct vmm_vcpu *vcpu)
 	if (vcpu->dregs.dr7 & DR_ENABLED_BITS && !vcpu->dr_resident)
 		vmm_dregs_load(vcpu);
 	proc2 |= vmx_apic_before_entry(vcpu);
-	proc = deliver(vcpu) | vmx_apic_window(vcpu);
+	proc = deliver(vcpu);
+	if (vcpu->apic.status & APIC_RVI_CLASS)
+		proc |= vmx_apic_window(vcpu);
 	if (vcpu->dr_resident)
 		proc &= ~CPU_BASED_MOV_DR_EXITING;
 	/* or RDTSCP and RDPID would tell the guest a number of the host's */
@@ -183,6 +176,7 @@ static void before_entry(struct vmm_vcpu *vcpu)
 		proc2 &= ~SECONDARY_EXEC_ENABLE_VPID;
 	if (!READ_ONCE(vcpu->vm->log_dirty))
 		proc2 &= ~SECONDARY_EXEC_ENABLE_PML;
+	WRITE_IF_CHANGED(vmx->tpr_threshold, TPR_THRESHOLD, tpr_threshold(vcpu));
 	WRITE_IF_CHANGED(vmx->proc, CPU_BASED_VM_EXEC_CONTROL, proc);
 	WRITE_IF_CHANGED(vmx->proc2, SECONDARY_VM_EXEC_CONTROL, proc2);
 	if (vmx_caps.pin & PIN_BASED_VMX_PREEMPTION_TIMER)
@@ -202,8 +196,6 @@ static void before_entry(struct vmm_vcpu *vcpu)
  */
 static void event_decode(struct vmm_events *ev, u32 info, u32 error)
 {
-	if (!(info & INTR_INFO_VALID_MASK))
-		return;
 	switch (info & INTR_INFO_INTR_TYPE_MASK) {
 	case INTR_TYPE_EXT_INTR:
 		ev->type = VMM_EVENT_INTR;
@@ -232,7 +224,7 @@ static bool iret_cut_short(const struct vmx_vcpu *vmx, u32 vectoring)
 		return false;
 	if (vmx->exit_reason == EXIT_REASON_EPT_VIOLATION ||
 	    vmx->exit_reason == EXIT_REASON_PML_FULL)
-		return vmx->exit_qualification & INTR_INFO_UNBLOCK_NMI;
+		return vmcs_read(EXIT_QUALIFICATION) & INTR_INFO_UNBLOCK_NMI;
 	if (vmx->exit_reason == EXIT_REASON_EXCEPTION_NMI) {
 		u32 info = vmcs_read(VM_EXIT_INTR_INFO);
 
@@ -245,7 +237,10 @@ static bool iret_cut_short(const struct vmx_vcpu *vmx, u32 vectoring)
 static void read_events(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	u32 vectoring = vmx_apic_vectoring(vcpu, vmcs_read(IDT_VECTORING_INFO_FIELD));
+	u32 vectoring = vmcs_read(IDT_VECTORING_INFO_FIELD);
+
+	if (vectoring & INTR_INFO_VALID_MASK)
+		vectoring = vmx_apic_vectoring(vcpu, vectoring);
 
 	vmx->interruptibility = vmcs_read(GUEST_INTERRUPTIBILITY_INFO);
 	vmx->mov_ss = vmx->interruptibility & GUEST_INTR_STATE_MOV_SS;
@@ -254,7 +249,8 @@ static void read_events(struct vmm_vcpu *vcpu)
 		vmx->pending_dbg = vmcs_read(GUEST_PENDING_DBG_EXCEPTIONS);
 	vcpu->ev.nmi_blocked = !!(vmx->interruptibility & GUEST_INTR_STATE_NMI) ||
 			       iret_cut_short(vmx, vectoring);
-	event_decode(&vcpu->ev, vectoring, vmcs_read(IDT_VECTORING_ERROR_CODE));
+	if (vectoring & INTR_INFO_VALID_MASK)
+		event_decode(&vcpu->ev, vectoring, vmcs_read(IDT_VECTORING_ERROR_CODE));
 	if (vcpu->ev.type == VMM_EVENT_NMI)
 		vcpu->ev.nmi_blocked = 1;
 }
@@ -279,16 +275,18 @@ static void after_exit(struct vmm_vcpu *vcpu)
 	tpr = READ_ONCE(vmx->apic_page[APIC_PAGE_TPR]);
 	if (tpr != vmm_lapic_tpr(vcpu))
 		vmm_lapic_set_tpr(vcpu, tpr);
-	vmx_apic_after_exit(vcpu);
+	if (vcpu->apic.in_page)
+		vmx_apic_after_exit(vcpu);
 	read_events(vcpu);
 	vmx_fact_of_exit(vcpu);
 }
 
 /* nothing ran; what was to be delivered is still to be */
-static void refused(struct vmm_vcpu *vcpu, const struct vmm_events *before)
+static void refused(struct vmm_vcpu *vcpu, u8 event)
 {
+	to_vmx(vcpu)->exit_qualification = vmcs_read(EXIT_QUALIFICATION);
 	vcpu->taken = false;
-	vcpu->ev = *before;
+	vcpu->ev.type = event;
 	/* the field keeps its valid bit when the entry fails early */
 	vmcs_write(VM_ENTRY_INTR_INFO_FIELD, 0);
 	if ((u16)to_vmx(vcpu)->exit_reason == EXIT_REASON_MCE_DURING_VMENTRY) {
@@ -303,17 +301,16 @@ static void refused(struct vmm_vcpu *vcpu, const struct vmm_events *before)
 void vmx_vcpu_enter(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
-	struct vmm_events before = vcpu->ev;
+	u8 event = vcpu->ev.type;
 	bool failed;
 
 	before_entry(vcpu);
 	failed = vmx_enter(vcpu->gpr, vmx->launched);
 	vmx->exit_reason = failed ? EXIT_FAILED : vmcs_read(VM_EXIT_REASON);
-	vmx->exit_qualification = vmcs_read(EXIT_QUALIFICATION);
 	if (vmx->proc2 & SECONDARY_EXEC_ENABLE_PML)
 		vmx_pml_drain(vcpu);
 	if (vmx->exit_reason & EXIT_FAILED)
-		refused(vcpu, &before);
+		refused(vcpu, event);
 	else
 		after_exit(vcpu);
 }

@@ -57,7 +57,6 @@ struct vmx_vcpu {
 	bool open;			/* VMX is on and this VMCS current, irqs off */
 	bool launched;			/* since the last VMCLEAR */
 	bool flush;			/* guest TLB, before the next entry */
-	bool window;			/* exit when an interrupt can be taken */
 	bool nmi;			/* the host's has ended the guest's turn */
 	bool step;			/* nothing is delivered before one instruction */
 	bool host_stale;		/* host half is another CPU's */
@@ -67,6 +66,10 @@ struct vmx_vcpu {
 	u64 rip, rsp, rflags, dr7, tsc_offset;
 	u32 interruptibility, proc, proc2, tpr_threshold, timer;
 	u16 intr_status;
+	/* apic.c: what the controls were chosen by; for base 0 all is 0 */
+	u64 apic_base;
+	bool apic_auto;
+	u32 apic_proc2;
 	u64 msr_bitmap, eoi_exits[VMX_NEOI];
 	bool mov_ss;			/* the shadow is MOV SS's, not STI's */
 	u64 pending_dbg;
@@ -74,7 +77,7 @@ struct vmx_vcpu {
 	u64 vmcs_fs_base;
 	u32 exit_reason;
 	u32 injected;			/* by the last entry, or 0 */
-	u64 exit_qualification;
+	u64 exit_qualification;		/* of an entry that failed */
 	/* not in the VMCS */
 	u64 syscall[VMX_NSYSCALL];
 	u64 kernel_gs_base;
@@ -184,8 +187,6 @@ extern const char vmx_exited[];
 
 /* run.c */
 void vmx_vcpu_enter(struct vmm_vcpu *vcpu);
-void vmx_irq_window(struct vmm_vcpu *vcpu, bool on);
-void vmx_watch_tpr(struct vmm_vcpu *vcpu, bool on);
 void vmx_step(struct vmm_vcpu *vcpu);
 
 /* exit.c */
