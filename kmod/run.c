@@ -439,7 +439,6 @@ static int take_input(struct vmm_vcpu *vcpu)
 	/* each filled where it is wanted, which is seldom */
 	struct vmm_events events __uninitialized;
 	struct vmm_sregs sregs __uninitialized;
-	struct vmm_regs regs __uninitialized;
 
 	if (flags & ~(VMM_RUN_COMPLETE | VMM_RUN_WINDOW | VMM_RUN_EXTINT) ||
 	    set & ~(VMM_STATE_REGS | VMM_STATE_SREGS | VMM_STATE_EVENTS))
@@ -465,11 +464,9 @@ static int take_input(struct vmm_vcpu *vcpu)
 		    !irqs_on(vcpu) || flags & VMM_RUN_COMPLETE || set)
 			return -EBUSY;
 	}
-	if (set & VMM_STATE_REGS) {
-		memcpy(&regs, &run->regs, sizeof(regs));
-		barrier();
-		vmm_regs_set(vcpu, &regs);
-	}
+	/* any values will do, so each is copied but once and not looked at */
+	if (set & VMM_STATE_REGS)
+		vmm_regs_set(vcpu, &run->regs);
 	if (set & VMM_STATE_SREGS)
 		vmm_sregs_set(vcpu, &sregs);
 	if (set & VMM_STATE_EVENTS)

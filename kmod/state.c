@@ -77,7 +77,7 @@ void vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r)
 {
 	memcpy(vcpu->gpr, r->gpr, sizeof(r->gpr));
 	vcpu->rip = r->rip;
-	vcpu->rflags = (r->rflags & RFLAGS_DEFINED) | RFLAGS_FIXED;
+	vcpu->rflags = (READ_ONCE(r->rflags) & RFLAGS_DEFINED) | RFLAGS_FIXED;
 }
 
 void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s)

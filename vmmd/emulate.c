@@ -265,6 +265,7 @@ static bool decode(struct emu_cpu *c, struct decoded *d)
 	ZyanStatus st;
 	uint8_t code[INSN_MAX];
 	ZydisDecoder z;
+	bool again;
 
 	do {
 		more = fetch(&c->walk, c->r.rip + n, code + n, INSN_MAX - n,
@@ -275,7 +276,8 @@ static bool decode(struct emu_cpu *c, struct decoded *d)
 		}
 		n += more;
 		st = ZYAN_STATUS_SUCCESS;
-		if (known(d, code, n, mode))
+		again = known(d, code, n, mode);
+		if (again)
 			break;
 		decoder_init(&z, c->emu->sregs);
 		st = ZydisDecoderDecodeFull(&z, code, n, &d->insn, d->op);
@@ -287,8 +289,10 @@ static bool decode(struct emu_cpu *c, struct decoded *d)
 		c->result = EMU_UNSUPPORTED;
 		return false;
 	}
-	d->mode = mode;
-	memcpy(d->code, code, d->insn.length);
+	if (!again) {
+		d->mode = mode;
+		memcpy(d->code, code, d->insn.length);
+	}
 	c->insn = &d->insn;
 	c->op = d->op;
 	c->next_rip = c->r.rip + d->insn.length;

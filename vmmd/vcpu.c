@@ -178,7 +178,6 @@ static void vcpu_cannot(struct vcpu *v, const char *what, const char *detail)
 static void vcpu_emulate(struct vcpu *v, const struct vmm_exit_io *io)
 {
 	struct vmm_run *run = v->api.run;
-	struct vmm_sregs sregs = run->sregs;
 	struct emu emu;
 
 	/* one by one: `why` is long, and seldom of interest */
@@ -187,7 +186,7 @@ static void vcpu_emulate(struct vcpu *v, const struct vmm_exit_io *io)
 	emu.ops = &vcpu_emu_ops;
 	emu.owner = v;
 	emu.phys_bits = v->vm->phys_bits;
-	emu.sregs = &sregs;
+	emu.sregs = &run->sregs;	/* nobody writes them before the next RUN */
 	emu.io = io;
 	emu.regs = run->regs;
 	switch (emu_run(&emu)) {
