@@ -55,6 +55,7 @@ static const struct vmm_fact *fact(u32 reason, u64 qualification)
 	vmx = (struct vmx_vcpu){ .exit_reason = reason, .exit_qualification = qualification };
 	memset(&vcpu.fact, 0xff, sizeof(vcpu.fact));
 	vmcs[VM_EXIT_INSTRUCTION_LEN] = LENGTH;
+	vmcs[EXIT_QUALIFICATION] = qualification;
 	dregs_loaded = false;
 	vmx_fact_of_exit(&vcpu);
 	return &vcpu.fact;
