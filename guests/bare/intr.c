@@ -406,12 +406,49 @@ static void mixed(void)
 	check(peek(APIC_ID) == 0);
 }
 
+/* ---- two at once: the second waits behind the EOI until IF is set ---------------- */
+
+/* long enough for the host's own interrupts to come now and then */
+#define LONG	20000
+
+static void on_behind(struct frame *f)
+{
+	u32 i;
+
+	if (!in_map(APIC_ISR, f->vector))
+		return;
+	/* where it interrupts the other's handler, Linux would hold a lock */
+	if (!(f->flags & 0x200))
+		early++;
+	apic_eoi();
+	taken++;
+	for (i = 0; i < LONG; i++)
+		asm volatile("");
+}
+
+static void behind(void)
+{
+	u32 i, n = arg(2);
+
+	handlers[0x50] = handlers[0x80] = on_behind;
+	for (i = 0; i < n; i++) {
+		apic_icr(0, ICR_SELF | ICR_ASSERT | 0x50);
+		apic_icr(0, ICR_SELF | ICR_ASSERT | 0x80);
+		sti();
+		while (taken < 2 * i + 2)
+			asm volatile("");
+		cli();
+	}
+	report(3, early);
+	check(taken == 2 * n && !early);
+}
+
 int main(void)
 {
 	static void (* const subject[])(void) = {
 		[INTR_NESTED] = nested, [INTR_LEVEL] = level,
 		[INTR_MODES] = modes, [INTR_PAGE] = page,
-		[INTR_MIXED] = mixed,
+		[INTR_MIXED] = mixed, [INTR_BEHIND] = behind,
 	};
 
 	all_handlers();

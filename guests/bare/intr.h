@@ -3,7 +3,7 @@
 #ifndef GUEST_INTR_H
 #define GUEST_INTR_H
 
-enum { INTR_NESTED, INTR_LEVEL, INTR_MODES, INTR_PAGE, INTR_MIXED };
+enum { INTR_NESTED, INTR_LEVEL, INTR_MODES, INTR_PAGE, INTR_MIXED, INTR_BEHIND };
 
 /* at PORT_ASK */
 #define INTR_SEND	0x100	/* | first of three vectors */

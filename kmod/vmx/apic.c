@@ -18,6 +18,8 @@
 #define X2APIC_SELF_IPI	0x83f
 
 #define PAGE_TMR	0x180
+#define PAGE_IRR	0x200
+#define MAP_REGS	8		/* a map's registers, 16 bytes apart */
 
 static bool virt_intr = true;
 module_param(virt_intr, bool, 0444);
@@ -95,16 +97,26 @@ void vmx_apic_create(struct vmm_vcpu *vcpu)
 		vmcs_write(EOI_EXIT_BITMAP0 + 2 * i, 0);
 }
 
-/* level-triggered ones end with an exit: the monitor is to hear of it */
-static void write_eoi_exits(struct vmx_vcpu *vmx)
+/* level-triggered ones end with an exit: the monitor is to hear of it; or all */
+static void write_eoi_exits(struct vmx_vcpu *vmx, bool all)
 {
 	const u32 *tmr = (u32 *)(vmx->apic_page + PAGE_TMR);
 	int i;
 
+	vmx->all_eois_exit = all;
 	for (i = 0; i < VMX_NEOI; i++)
 		WRITE_IF_CHANGED(vmx->eoi_exits[i], EOI_EXIT_BITMAP0 + 2 * i,
-				 tmr[8 * i] | (u64)tmr[8 * i + 4] << 32);
+				 all ? ~0ULL : tmr[8 * i] | (u64)tmr[8 * i + 4] << 32);
 }
+
+bool vmx_apic_level(const struct vmx_vcpu *vmx, u8 vector)
+{
+	const u32 *tmr = (u32 *)(vmx->apic_page + PAGE_TMR);
+
+	return tmr[vector / 32 * 4] & BIT(vector % 32);
+}
+
+static bool eoi_uncovers(struct vmm_vcpu *vcpu);
 
 /*
  * Without delivery ISR and IRR are not in the page, and all but TPR exits; in x2APIC
@@ -142,6 +154,7 @@ static void choose_controls(struct vmm_vcpu *vcpu)
 u32 vmx_apic_before_entry(struct vmm_vcpu *vcpu)
 {
 	struct vmx_vcpu *vmx = to_vmx(vcpu);
+	bool given, all;
 
 	if (!vmx_caps.virt_intr)
 		return 0;
@@ -150,8 +163,11 @@ u32 vmx_apic_before_entry(struct vmm_vcpu *vcpu)
 	if (!vmx->apic_auto)
 		return vmx->apic_proc2;
 	/* as vmm_lapic_give has it: nothing new */
-	if ((!vcpu->apic.in_page || READ_ONCE(vcpu->apic.irr_pending)) && vmm_lapic_give(vcpu))
-		write_eoi_exits(vmx);
+	given = (!vcpu->apic.in_page || READ_ONCE(vcpu->apic.irr_pending)) &&
+		vmm_lapic_give(vcpu);
+	all = eoi_uncovers(vcpu);
+	if (given || all != vmx->all_eois_exit)
+		write_eoi_exits(vmx, all);
 	WRITE_IF_CHANGED(vmx->intr_status, GUEST_INTR_STATUS, vcpu->apic.status);
 	return vmx->apic_proc2;
 }
@@ -184,10 +200,25 @@ u32 vmx_apic_vectoring(struct vmm_vcpu *vcpu, u32 info)
 
 /*
  * And when the host has an interrupt, Bochs delivers a virtual one that waits for
- * the guest to set IF. Where we know that it would wait, have an exit instead when
- * it need not any more. (What becomes pending inside the guest is beyond us: by
- * EOI, or an IPI to itself in xAPIC mode. The bare guests are prepared for it.)
+ * the guest to set IF: Linux was interrupted where it held a lock that the handler
+ * took. Where we know that it would wait, have an exit instead when it need not any
+ * more. So an EOI that lets another one through has to be an exit. (What the guest
+ * lets through by TPR, or sends itself in xAPIC mode, is beyond us. The bare guests
+ * are prepared for it.)
  */
+static bool eoi_uncovers(struct vmm_vcpu *vcpu)
+{
+	const u32 *irr = (u32 *)(to_vmx(vcpu)->apic_page + PAGE_IRR);
+	u32 waiting = 0;
+	int i;
+
+	if (!on_bochs() || !(vcpu->apic.status & 0xff))
+		return false;
+	for (i = 0; i < MAP_REGS; i++)
+		waiting += hweight32(irr[i * 4]);
+	return waiting > 1 || vcpu->apic.status >> 8;
+}
+
 u32 vmx_apic_window(struct vmm_vcpu *vcpu)
 {
 	u32 rvi = vcpu->apic.status & 0xf0, svi = vcpu->apic.status >> 8;

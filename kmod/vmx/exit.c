@@ -279,8 +279,9 @@ void vmx_fact_of_exit(struct vmm_vcpu *vcpu)
 		fact_apic_access(vcpu);
 		return;
 	case EXIT_REASON_EOI_INDUCED:
-		f->kind = FACT_EOI;
 		f->eoi.vector = vmcs_read(EXIT_QUALIFICATION);
+		/* others exit for apic.c only */
+		f->kind = vmx_apic_level(vmx, f->eoi.vector) ? FACT_EOI : FACT_NONE;
 		return;
 	case EXIT_REASON_APIC_WRITE:
 		f->kind = FACT_APIC_WRITE;

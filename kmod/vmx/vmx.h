@@ -71,6 +71,7 @@ struct vmx_vcpu {
 	bool apic_auto;
 	u32 apic_proc2;
 	u64 msr_bitmap, eoi_exits[VMX_NEOI];
+	bool all_eois_exit;
 	bool mov_ss;			/* the shadow is MOV SS's, not STI's */
 	u64 pending_dbg;
 	u64 host_cr3;			/* these two: as the VMCS has them */
@@ -170,6 +171,7 @@ void vmx_apic_create(struct vmm_vcpu *vcpu);
 u32 vmx_apic_before_entry(struct vmm_vcpu *vcpu);	/* -> secondary controls */
 void vmx_apic_after_exit(struct vmm_vcpu *vcpu);
 u32 vmx_apic_window(struct vmm_vcpu *vcpu);	/* -> primary control */
+bool vmx_apic_level(const struct vmx_vcpu *vmx, u8 vector);	/* by the page's TMR */
 u32 vmx_apic_vectoring(struct vmm_vcpu *vcpu, u32 info);	/* IDT-vectoring, as it is */
 
 /* host.c */

@@ -47,6 +47,13 @@ u64 vmm_cr4_allowed(void)
 	return 0x3707ff;
 }
 
+static unsigned int level = 0xe1;
+
+bool vmx_apic_level(const struct vmx_vcpu *v, u8 vector)
+{
+	return vector == level;
+}
+
 static struct vmx_vcpu vmx;
 static struct vmm_vcpu vcpu = { .arch = &vmx };
 
@@ -106,7 +113,7 @@ static const struct {
 	{ 40, FACT_PAUSE, 0 },
 	{ 43, FACT_NONE, 0 },		/* TPR below threshold */
 	{ 44, FACT_APIC_ACCESS, 0 },
-	{ 45, FACT_EOI, 0 },
+	{ 45, FACT_NONE, 0 },		/* EOI: see below */
 	{ 48, FACT_NPF, 0 },		/* EPT violation */
 	{ 50, FACT_UNDEFINED, 0 },	/* INVEPT */
 	{ 52, FACT_TIMER, 0 },		/* preemption timer */
@@ -203,7 +210,9 @@ static void qualifications(void **unused)
 	assert_int_equal(fact(44, 0x0300)->npf.access, 0);
 	assert_int_equal(fact(44, 0x1300)->npf.access, VMM_ACCESS_WRITE);
 	assert_int_equal(fact(44, 0x2300)->npf.access, VMM_ACCESS_FETCH);
-	assert_int_equal(fact(45, 0xe1)->eoi.vector, 0xe1);
+	assert_int_equal(fact(45, level)->kind, FACT_EOI);
+	assert_int_equal(vcpu.fact.eoi.vector, level);
+	assert_int_equal(fact(45, level + 1)->kind, FACT_NONE);
 	assert_int_equal(fact(56, 0x1380)->apic.offset, 0x380);
 }
 
