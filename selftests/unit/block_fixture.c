@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "block_fixture.h"
@@ -166,4 +167,22 @@ uint32_t rnd(uint32_t below)
 	seed ^= seed >> 7;
 	seed ^= seed << 17;
 	return (seed >> 32) % below;
+}
+
+void in_child(int (*fn)(void))
+{
+	char name[256];
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(fn());
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	rmdir(in_dir(name, "mnt"));
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 77)
+		skip();
+	assert_int_equal(WEXITSTATUS(status), 0);
 }

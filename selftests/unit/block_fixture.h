@@ -51,5 +51,7 @@ int one(struct disk *d, enum block_op op, uint64_t offset, void *buf,
 /* path is not opened, and err has these words and the path in one line */
 void refused(const char *what, const char *remedy);
 uint32_t rnd(uint32_t below);
+/* in another process, which may mount: 0 is success, 77 skips the test */
+void in_child(int (*fn)(void));
 
 #endif

@@ -14,6 +14,7 @@
 
 uint8_t model[ODD + 4096];
 uint64_t disk_size;
+struct random guest[GUEST_AT_ONCE];
 
 void make_model(uint64_t size)
 {
@@ -105,4 +106,43 @@ bool random_done(struct random *r)
 		fail_msg("read of %llu bytes at %llu", (unsigned long long)r->len,
 			 (unsigned long long)r->offset);
 	return true;
+}
+
+struct disk *start_disk(enum engine e, uint64_t size, bool overlay)
+{
+	const struct block_opts plain = { 0 };
+	char base[256];
+
+	in_dir(path, "disk.img");
+	make_model(size);
+	if (overlay) {
+		strcpy(base, path);
+		unlink(in_dir(path, "top"));
+		assert_int_equal(block_overlay_create(path, base, err, sizeof(err)), 0);
+	}
+	return open_on(e, &plain);
+}
+
+void guest_works(struct disk *d, unsigned int steps)
+{
+	unsigned int i;
+
+	while (steps--) {
+		i = rnd(GUEST_AT_ONCE);
+		if (guest[i].busy && !random_done(&guest[i])) {
+			engine_wait(d->b);
+			continue;
+		}
+		random_submit(d, guest, GUEST_AT_ONCE, i, 512 * (uint64_t)rnd(disk_size / 512));
+	}
+}
+
+void guest_rests(struct disk *d)
+{
+	unsigned int i;
+
+	block_drain(d->b);
+	for (i = 0; i < GUEST_AT_ONCE; i++)
+		if (guest[i].busy)
+			assert_true(random_done(&guest[i]));
 }

@@ -28,4 +28,15 @@ void random_submit(struct disk *d, struct random *r, unsigned int n,
 /* is it done; then its result was looked at */
 bool random_done(struct random *r);
 
+/* path becomes that of a disk, or of an overlay over one; NULL: no such engine */
+struct disk *start_disk(enum engine e, uint64_t size, bool overlay);
+
+#define GUEST_AT_ONCE	6
+
+/* a guest with some requests at once, everywhere on the disk */
+extern struct random guest[GUEST_AT_ONCE];
+
+void guest_works(struct disk *d, unsigned int steps);
+void guest_rests(struct disk *d);		/* all are done */
+
 #endif

@@ -23,7 +23,6 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "block_fixture.h"
@@ -511,7 +510,6 @@ static void test_close_in_flight(void **state)
 
 /* ---- a full host ---------------------------------------------------------- */
 
-/* in a child, which may mount: 77 not possible here */
 static int full_child(void)
 {
 	static uint8_t data[2 * MIB];
@@ -683,22 +681,6 @@ static int wait_child(void)
 	for (e = URING; e <= DIRECT && !ret; e++)
 		ret = waits_for_room(e);
 	return ret ? ret : drains_without_room();
-}
-
-static void in_child(int (*fn)(void))
-{
-	int status;
-	pid_t pid;
-
-	fflush(NULL);
-	pid = fork();
-	if (!pid)
-		_exit(fn());
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
 }
 
 static void test_full_host(void **state)

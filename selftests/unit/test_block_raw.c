@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A disk that moves: read by another thread while a guest writes to it, and
- * written where no guest runs yet; and its generation.
+ * A disk that moves: the set of granules that were written, reading by another
+ * thread while a guest writes, writing where no guest runs yet; and its
+ * generation.
  */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
@@ -18,7 +19,6 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "block/overlay.h"
@@ -26,26 +26,10 @@
 #include "block_random.h"
 #include "crc32c.h"
 
-#define AT_ONCE	4
 #define PIECE	65536U
 
 static const struct block_opts plain = { 0 }, ro = { .read_only = true };
 static char sidecar[256];
-
-static struct disk *start_disk(enum engine e, const char *name, uint64_t size,
-			       bool overlay)
-{
-	char base[256];
-
-	in_dir(path, name);
-	make_model(size);
-	if (overlay) {
-		strcpy(base, path);
-		unlink(in_dir(path, "top"));
-		assert_int_equal(block_overlay_create(path, base, err, sizeof(err)), 0);
-	}
-	return open_on(e, &plain);
-}
 
 /* ---- moving --------------------------------------------------------------- */
 
@@ -82,32 +66,6 @@ static void *move(void *arg)
 	return NULL;
 }
 
-static struct random guest[AT_ONCE];
-
-static void guest_works(struct disk *d, unsigned int steps)
-{
-	unsigned int i;
-
-	while (steps--) {
-		i = rnd(AT_ONCE);
-		if (guest[i].busy && !random_done(&guest[i])) {
-			engine_wait(d->b);
-			continue;
-		}
-		random_submit(d, guest, AT_ONCE, i, 512 * (uint64_t)rnd(disk_size / 512));
-	}
-}
-
-static void guest_rests(struct disk *d)
-{
-	unsigned int i;
-
-	block_drain(d->b);
-	for (i = 0; i < AT_ONCE; i++)
-		if (guest[i].busy)
-			assert_true(random_done(&guest[i]));
-}
-
 /* where it moves to, empty */
 static struct disk *target(bool overlay)
 {
@@ -139,7 +97,7 @@ static void move_disk(enum engine e, uint64_t size, bool overlay)
 	unsigned int round;
 	pthread_t thread;
 
-	m.from = start_disk(e, "disk.img", size, overlay);
+	m.from = start_disk(e, size, overlay);
 	if (!m.from) {
 		print_message("no %s here\n", engine_names[e]);
 		return;
@@ -191,7 +149,7 @@ static void test_raw_range(void **state)
 	struct disk *d;
 
 	(void)state;
-	d = start_disk(URING, "disk.img", ODD, false);
+	d = start_disk(URING, ODD, false);
 	assert_int_equal(block_read_raw(d->b, 0, buf, 0), -EINVAL);
 	assert_int_equal(block_read_raw(d->b, 512, buf, 4096), -EINVAL);
 	assert_int_equal(block_read_raw(d->b, 0, buf, 512), -EINVAL);
@@ -216,7 +174,7 @@ static void test_raw_zeroes(void **state)
 	struct stat st;
 
 	(void)state;
-	d = start_disk(URING, "disk.img", DISK, false);
+	d = start_disk(URING, DISK, false);
 	assert_int_equal(block_write_raw(d->b, 0, zero, MIB), 0);
 	memset(model, 0, MIB);
 	assert_int_equal(one(d, BLOCK_FLUSH, 0, NULL, 0), 0);
@@ -224,6 +182,62 @@ static void test_raw_zeroes(void **state)
 	assert_int_equal(stat(path, &st), 0);
 	if (block_can_discard(d->b))
 		assert_in_range(st.st_blocks * 512, 1, DISK - MIB + 65536);
+	disk_close(d);
+}
+
+/* ---- the set -------------------------------------------------------------- */
+
+static bool in_set(const uint64_t *set, uint64_t g)
+{
+	return set[g / 64] >> g % 64 & 1;
+}
+
+static void test_tracked(void **state)
+{
+	static uint8_t data[MIB];
+	struct iovec iov = { data, 512 };
+	struct answer a;
+	uint64_t *set, g;
+	struct disk *d;
+
+	(void)state;
+	d = start_disk(URING, ODD, false);
+	assert_int_equal(block_granules(d->b), DISK / 4096 + 1);
+	assert_null(block_harvest(d->b));
+	assert_int_equal(one(d, BLOCK_WRITE, 0, data, 512), 0);
+	assert_int_equal(block_track(d->b, true), 0);
+	assert_int_equal(block_tracked(d->b), 0);
+	assert_int_equal(one(d, BLOCK_WRITE, 4096 * 3 - 512, data, 1024), 0);
+	assert_int_equal(one(d, BLOCK_WRITE, 4096 * 2, data, 4096), 0);
+	assert_int_equal(one(d, BLOCK_WRITE_ZEROES, 4096 * 62, NULL, 4096 * 70), 0);
+	assert_int_equal(one(d, BLOCK_WRITE, ODD - 512, data, 512), 0);
+	/* what does not change it */
+	assert_int_equal(one(d, BLOCK_READ, MIB, data, MIB), 0);
+	assert_int_equal(one(d, BLOCK_FLUSH, 0, NULL, 0), 0);
+	assert_int_equal(one(d, BLOCK_WRITE, ODD, data, 512), -EINVAL);
+	assert_int_equal(one(d, BLOCK_WRITE, ~0ULL - 511, data, 512), -EINVAL);
+	assert_int_equal(block_tracked(d->b), 4096 * 73);
+	set = block_harvest(d->b);
+	for (g = 0; g <= DISK / 4096; g++)
+		assert_int_equal(in_set(set, g), g == 2 || g == 3 ||
+				 (g >= 62 && g < 132) || g == DISK / 4096);
+	free(set);
+	assert_int_equal(block_tracked(d->b), 0);
+	/* one that is in flight when the set is taken is in both */
+	submit(d, &a, BLOCK_WRITE, 4096 * 9, 512, &iov, 1);
+	set = block_harvest(d->b);
+	assert_true(in_set(set, 9));
+	free(set);
+	block_drain(d->b);
+	set = block_harvest(d->b);
+	assert_true(in_set(set, 9));
+	assert_false(in_set(set, 2));
+	free(set);
+	/* switched off it is forgotten */
+	assert_int_equal(one(d, BLOCK_WRITE, 0, data, 512), 0);
+	assert_int_equal(block_track(d->b, false), 0);
+	assert_int_equal(block_track(d->b, true), 0);
+	assert_int_equal(block_tracked(d->b), 0);
 	disk_close(d);
 }
 
@@ -246,7 +260,7 @@ static int set(struct disk *d, uint64_t from, uint64_t to)
 
 static struct disk *generation_disk(void)
 {
-	struct disk *d = start_disk(URING, "gen.img", DISK, false);
+	struct disk *d = start_disk(URING, DISK, false);
 
 	snprintf(sidecar, sizeof(sidecar), "%.200s.vmmd-generation", path);
 	return d;
@@ -386,26 +400,14 @@ static int full_child(void)
 
 static void test_generation_full(void **state)
 {
-	char name[256];
-	int status;
-	pid_t pid;
-
 	(void)state;
-	fflush(NULL);
-	pid = fork();
-	if (!pid)
-		_exit(full_child());
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	rmdir(in_dir(name, "mnt"));
-	assert_true(WIFEXITED(status));
-	if (WEXITSTATUS(status) == 77)
-		skip();
-	assert_int_equal(WEXITSTATUS(status), 0);
+	in_child(full_child);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_tracked),
 		cmocka_unit_test(test_move),
 		cmocka_unit_test(test_raw_range),
 		cmocka_unit_test(test_raw_zeroes),
