@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "snapshot/info.h"
 #include "snapshot/restore.h"
 #include "vm_fixture.h"
 
@@ -262,6 +263,39 @@ static void test_diff(void **state)
 	vmx_write(x, 701, 79);
 	w = save(x, "no/such/directory", false, NULL, false);
 	assert_non_null(strstr(w.result.text, "No such file"));
+}
+
+/* what vmmd info FILE tells */
+static void test_info(void **state)
+{
+	struct vmx *x = *state;
+	char err[512] = "";
+	struct waiter w;
+	json_t *info, *list;
+
+	w = save(x, "i0", false, NULL, false);
+	saved(&w);
+	vmx_write(x, 700, 77);
+	w = save(x, "i1", true, NULL, false);
+	saved(&w);
+	info = snapshot_describe(sf_path("i1"), err, sizeof(err));
+	assert_non_null(info);
+	assert_string_equal(json_string_value(json_object_get(info, "vendor")), "SVM");
+	assert_int_equal(json_integer_value(json_object_get(info, "cpus")), 2);
+	assert_int_equal(json_integer_value(json_object_get(info, "memory")),
+			 VMX_MEMORY - 32 * PAGES_SIZE);
+	assert_true(json_integer_value(json_object_get(info, "pages")) <= (long)w.result.pages);
+	assert_int_equal(json_integer_value(json_object_get(json_object_get(info, "disk"), "size")),
+			 1 << 20);
+	list = json_object_get(info, "parents");
+	assert_int_equal(json_array_size(list), 1);
+	assert_string_equal(json_string_value(json_object_get(json_array_get(list, 0), "file")),
+			    sf_path("i0"));
+	assert_string_equal(json_string_value(json_array_get(json_object_get(info, "options"), 0)),
+			    "--name=fixture");
+	json_decref(info);
+	assert_null(snapshot_describe(sf_path("firmware"), err, sizeof(err)));
+	assert_non_null(strstr(err, "no snapshot"));
 }
 
 static void test_cancel(void **state)
@@ -517,7 +551,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_whole), T(test_moving), T(test_late), T(test_too_late), T(test_diff),
-		T(test_cancel), T(test_no_room_for_disk), T(test_load), T(test_sections),
+		T(test_info), T(test_cancel), T(test_no_room_for_disk), T(test_load), T(test_sections),
 		T(test_refused_by_module), T(test_rounds),
 	};
 

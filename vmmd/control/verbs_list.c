@@ -3,9 +3,11 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "client.h"
 #include "names.h"
+#include "snapshot/info.h"
 #include "verbs.h"
 #include "vm.h"
 
@@ -152,6 +154,31 @@ static int print_info(const json_t *info)
 	return VM_EXIT_ERROR;
 }
 
+/* a path, or a file of that name where no machine has it */
+static bool is_file(const char *name)
+{
+	char err[512];
+	struct client c;
+	int ret;
+
+	if (strchr(name, '/'))
+		return true;
+	ret = client_open(&c, name, err, sizeof(err));
+	if (!ret)
+		client_close(&c);
+	return ret && !access(name, F_OK);
+}
+
+static json_t *snapshot(const char *path)
+{
+	char err[768] = "";
+	json_t *info = snapshot_describe(path, err, sizeof(err));
+
+	if (!info)
+		fprintf(stderr, "vmmd: %s\n", err);
+	return info;
+}
+
 static int info_main(const struct verb *verb, int argc, char **argv)
 {
 	bool json = false;
@@ -161,14 +188,16 @@ static int info_main(const struct verb *verb, int argc, char **argv)
 	};
 	const char *name;
 	json_t *info;
-	int ret = verb_options(verb, argc, argv, options, "NAME", 1, &name);
+	bool file;
+	int ret = verb_options(verb, argc, argv, options, "NAME or FILE", 1, &name);
 
 	if (ret >= 0)
 		return ret;
-	info = client_ask(name, "info", NULL, CLIENT_PATIENCE_MS);
+	file = is_file(name);
+	info = file ? snapshot(name) : client_ask(name, "info", NULL, CLIENT_PATIENCE_MS);
 	if (!info)
 		return VM_EXIT_ERROR;
-	ret = json ? print_json(info) : print_info(info);
+	ret = json ? print_json(info) : file ? snapshot_print(info) : print_info(info);
 	json_decref(info);
 	return ret;
 }
@@ -176,11 +205,12 @@ static int info_main(const struct verb *verb, int argc, char **argv)
 const struct verb verb_info = {
 	.name = "info",
 	.help =
-"usage: vmmd info NAME [--json]\n"
+"usage: vmmd info NAME | FILE [--json]\n"
 "\n"
-"Tell what the machine NAME is and does.\n"
+"Tell what the machine NAME is and does; or what is in the snapshot FILE, a path with\n"
+"a / or a file where no machine runs by that name.\n"
 "\n"
 "  --json                all of it, with the module's counters; vmmd-control(7) has\n"
-"                        the members\n",
+"                        the members, vmmd(1) those of a snapshot\n",
 	.main = info_main,
 };
