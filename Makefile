@@ -23,7 +23,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
-.PHONY: check-power check-refused check-boot check-soak parity unit debug
+.PHONY: check-power check-refused check-boot check-snapshot check-soak parity unit debug
 .PHONY: mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
@@ -191,7 +191,7 @@ lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
 	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
 	'check-kernel CPU=vmx-pml TESTS="abi dirty dirty_race features guests"' \
-	'check-refused CPU=vmx-off' 'check-boot CPU=vmx'
+	'check-refused CPU=vmx-off' 'check-snapshot CPU=vmx' 'check-boot CPU=vmx'
 
 # With DEBUG=1 the module itself sees the flush or the tag that no emulator misses.
 debug: kmod
@@ -255,7 +255,16 @@ check-e2e:
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT/packed --quick --overlay \
 			--cpus 2 --tap --options '--ring packed --balloon 128M'" \
-		"selftests/e2e/smp.py --image $(B)/disk.img --work $$OUT/smp"
+		"selftests/e2e/smp.py --image $(B)/disk.img --work $$OUT/smp" \
+		"selftests/e2e/snapshot.py --kernel $(B)/kernel/$(series)/vmlinuz \
+			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)"
+
+# A part of that, for VT-x.
+check-snapshot:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
+		--module $(module) --timeout 20000 "selftests/e2e/snapshot.py --quick \
+		--kernel $(wildcard $(B)/kernel/$(series)/boot/vmlinuz-*) \
+		--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)"
 
 # Many guests at once, for ten minutes of the lab's.
 SOAK ?= --guests 16 --seconds 600
@@ -292,6 +301,14 @@ check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
 
 check-soak: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 	$(lab) --mem 4000 --timeout 7200 -- make check-soak DEBUG=$(DEBUG) SOAK="$(SOAK)"
+
+# Of the kernel, what the labs that share no files do not have.
+guest_files = $(wildcard $(addprefix $(B)/kernel/$(KERNEL)/,boot/vmlinuz-* \
+	$(addprefix lib/modules/*/kernel/drivers/,virtio block/virtio_blk.ko*)))
+
+check-snapshot: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
+	$(lab) --mem 1200 --bring /usr/bin/busybox $(guest_files:%=--bring %) \
+		--timeout $(E2E_TIMEOUT) --out $(B)/snapshot -- make check-snapshot DEBUG=$(DEBUG)
 
 # For the labs that share no files: the disk is theirs, what is written is forgotten.
 check-boot: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
@@ -356,6 +373,7 @@ help:
 	@echo '                  (CPU=vmx: goes down; WAYS="reboot kexec" for some of the ways)'
 	@echo '  check-refused   insmod where there is no virtualization (CPU=none, CPU=vmx-off)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
+	@echo '  check-snapshot  a part of that, on slow CPUs: a guest is saved and restored (CPU=vmx)'
 	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'
