@@ -16,6 +16,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "marks.h"
 #include "mem.h"
 #include "virtio/virtqueue.h"
 
@@ -655,6 +656,81 @@ static void test_random(void **state)
 	assert_true(taken > 100 && broken > 100);
 }
 
+/* ---- marks ---------------------------------------------------------------- */
+
+/* buffers when they are taken, the used ring when it is written, and no more */
+static void test_marks(void **state)
+{
+	struct ring *r = *state;
+	struct marks *m = marks_new(r->mem);
+
+	set_desc(&r->desc[0], DATA, 16, VRING_DESC_F_NEXT, 1);
+	set_desc(&r->desc[1], DATA + 0x1ff0, 32, VRING_DESC_F_WRITE | VRING_DESC_F_NEXT, 2);
+	set_desc(&r->desc[2], HIGH + 0x5000, 1, VRING_DESC_F_WRITE, 0);
+	offer(r, 0);
+	marks_begin(m);
+	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
+	marks_check(m);
+	assert_true(marks_has(m, DATA + 0x1000) && marks_has(m, DATA + 0x2000));
+	assert_true(marks_has(m, HIGH + 0x5000));
+	/* read only, or the driver's */
+	assert_false(marks_has(m, DATA) || marks_has(m, DATA + 0x3000));
+	assert_false(marks_has(m, DESC) || marks_has(m, AVAIL) || marks_has(m, USED));
+	assert_false(marks_has(m, HIGH + 0x4000) || marks_has(m, HIGH + 0x6000));
+
+	vq_stage(&r->vq, r->chain.head, 33);
+	vq_publish(&r->vq);
+	marks_check(m);
+	assert_true(marks_has(m, USED));
+	assert_false(marks_has(m, DATA + 0x1000) || marks_has(m, DESC) || marks_has(m, AVAIL));
+	vq_refuse_notify(&r->vq);
+	marks_check(m);
+	assert_true(marks_has(m, USED));
+	vq_want_notify(&r->vq, vq_pos(&r->vq));
+	marks_check(m);
+	assert_true(marks_has(m, USED));
+	/* what is broken is not written to */
+	r->avail->idx = 0x8000;
+	wants_broken(r);
+	marks_begin(m);
+	vq_push(&r->vq, r->chain.head, 0);
+	vq_refuse_notify(&r->vq);
+	marks_check(m);
+	assert_false(marks_has(m, USED));
+	marks_free(m);
+}
+
+/* whatever the driver says */
+static void test_all_is_marked(void **state)
+{
+	struct ring *r = *state;
+	struct marks *m = marks_new(r->mem);
+	unsigned int round, n;
+	int ret;
+
+	for (round = 0; round < 300; round++) {
+		random_round(r);
+		marks_begin(m);
+		for (n = 0; (ret = vq_pop(&r->vq, &r->chain)) > 0 && n <= SIZE; n++) {
+			use_chain(&r->chain);
+			vq_push(&r->vq, r->chain.head, r->chain.in_len);
+			vq_want_notify(&r->vq, vq_pos(&r->vq));
+			if (!rnd(4))
+				vq_refuse_notify(&r->vq);
+		}
+		marks_check(m);
+		if (ret >= 0)
+			continue;
+		vq_reset(&r->vq);
+		program(r, SIZE);
+		r->avail->idx = 0;
+		vq_enable(&r->vq);
+		r->vq.features.indirect = true;
+		r->vq.features.event_idx = rnd(2);
+	}
+	marks_free(m);
+}
+
 static volatile int scribbling;
 
 static void *scribble(void *arg)
@@ -733,6 +809,8 @@ int main(void)
 		T(test_save_load),
 		T(test_save_load_broken),
 		T(test_random),
+		T(test_marks),
+		T(test_all_is_marked),
 		T(test_scribbler),
 	};
 

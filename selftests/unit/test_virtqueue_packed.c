@@ -14,6 +14,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "marks.h"
 #include "mem.h"
 #include "virtio/virtqueue.h"
 
@@ -665,6 +666,67 @@ static void test_random(void **state)
 	assert_true(taken > 100 && broken > 100);
 }
 
+/* ---- marks ---------------------------------------------------------------- */
+
+/* here the ring itself is written by both */
+static void test_marks(void **state)
+{
+	struct ring *r = *state;
+	struct marks *m = marks_new(r->mem);
+
+	put(r, DATA, 16, F_NEXT, 1);
+	put(r, DATA + 0x1ff0, 32, F_WRITE, 1);
+	marks_begin(m);
+	assert_int_equal(vq_pop(&r->vq, &r->chain), 1);
+	marks_check(m);
+	assert_true(marks_has(m, DATA + 0x1000) && marks_has(m, DATA + 0x2000));
+	assert_false(marks_has(m, DATA) || marks_has(m, DATA + 0x3000));
+	assert_false(marks_has(m, DESC) || marks_has(m, DEVICE));
+	vq_stage(&r->vq, r->chain.head, 32);
+	vq_publish(&r->vq);
+	marks_check(m);
+	assert_true(marks_has(m, DESC));
+	assert_false(marks_has(m, DATA + 0x1000));
+	vq_refuse_notify(&r->vq);
+	marks_check(m);
+	assert_true(marks_has(m, DEVICE));
+	vq_want_notify(&r->vq, vq_pos(&r->vq));
+	marks_check(m);
+	assert_true(marks_has(m, DEVICE));
+	marks_free(m);
+}
+
+/* whatever the driver says, and rings of all sizes */
+static void test_all_is_marked(void **state)
+{
+	struct ring *r = *state;
+	struct marks *m = marks_new(r->mem);
+	unsigned int round, i, n, size = SIZE;
+	int ret;
+
+	for (round = 0; round < 300; round++) {
+		for (i = 0; i < size; i++) {
+			random_desc(&r->desc[i]);
+			random_desc(&r->table[i]);
+		}
+		marks_begin(m);
+		for (n = 0; (ret = vq_pop(&r->vq, &r->chain)) > 0 && n <= size; n++) {
+			use_chain(&r->chain, size);
+			vq_push(&r->vq, r->chain.head, rnd(100));
+			vq_want_notify(&r->vq, vq_pos(&r->vq));
+			if (!rnd(4))
+				vq_refuse_notify(&r->vq);
+		}
+		marks_check(m);
+		if (!ret && rnd(20))
+			continue;
+		size = 1 + rnd(VQ_SIZE_MAX);
+		enable(r, size);
+		r->vq.features.event_idx = rnd(2);
+	}
+	marks_free(m);
+}
+
 static volatile int scribbling;
 
 static void *scribble(void *arg)
@@ -733,6 +795,8 @@ int main(void)
 		T(test_bad_rings),
 		T(test_save_load),
 		T(test_random),
+		T(test_marks),
+		T(test_all_is_marked),
 		T(test_scribbler),
 	};
 
