@@ -9,9 +9,10 @@
  *
  * Inputs are taken apart into sections, changed, and put together again with
  * numbers, checksums and offsets that fit, most of the time. They begin with the
- * files in golden/ and corpus/. A crash leaves its input in FUZZ_OUT (by default
- * /tmp/vmm-fuzz-SEED) and names the seed, with which the run goes the same way
- * again; such an input belongs into corpus/, packed by zstd.
+ * files in golden/ and corpus/, and a VM whose devices are at work. A crash leaves
+ * its input in FUZZ_OUT (by default /tmp/vmm-fuzz-SEED) and names the seed, with
+ * which the run goes the same way again; such an input belongs into corpus/, packed
+ * by zstd.
  */
 #define _GNU_SOURCE 1
 #include <setjmp.h>
@@ -357,6 +358,76 @@ static void change(struct input *in)
 	}
 }
 
+/* ---- a guest that works --------------------------------------------------- */
+
+static uint32_t config(unsigned int slot, unsigned int offset, const uint32_t *value)
+{
+	machine_pio_write(x->vm.machine, 0xcf8, 0x80000000U | slot << 11 | offset, 4);
+	if (value)
+		machine_pio_write(x->vm.machine, 0xcfc, *value, 4);
+	return machine_pio_read(x->vm.machine, 0xcfc, 4);
+}
+
+static void set_config(unsigned int slot, unsigned int offset, uint32_t value)
+{
+	config(slot, offset, &value);
+}
+
+/* virtio 1.2, 4.1.4.3: common configuration */
+enum { DRIVER_SELECT = 8, DRIVER_FEATURES = 12, STATUS = 0x14, QUEUE_SELECT = 0x16,
+	QUEUE_SIZE = 0x18, QUEUE_ENABLE = 0x1c, QUEUE_DESC = 0x20, QUEUE_DRIVER = 0x28,
+	QUEUE_DEVICE = 0x30 };
+
+#define RINGS	0x200000ULL	/* a page for each queue */
+
+static void drive_queue(uint64_t bar, unsigned int q, uint64_t at)
+{
+	/* two buffers in one chain, to be read and to be written */
+	static const struct { uint64_t addr; uint32_t len; uint16_t flags, next; } desc[2] = {
+		{ 0x300000, 16, 1, 1 }, { 0x301000, 600, 2, 0 },
+	};
+	static const uint16_t avail[4] = { 0, 1, 0, 0 };
+	struct mem *mem = machine_mem(x->vm.machine);
+	struct machine *m = x->vm.machine;
+
+	mem_write(mem, at, desc, sizeof(desc));
+	mem_write(mem, at + 0x400, avail, sizeof(avail));
+	mem_write(mem, at + 0x800, avail + 2, 4);
+	machine_mmio_write(m, bar + QUEUE_SELECT, q, 2);
+	machine_mmio_write(m, bar + QUEUE_SIZE, 16, 2);
+	machine_mmio_write(m, bar + QUEUE_DESC, at, 4);
+	machine_mmio_write(m, bar + QUEUE_DRIVER, at + 0x400, 4);
+	machine_mmio_write(m, bar + QUEUE_DEVICE, at + 0x800, 4);
+	machine_mmio_write(m, bar + QUEUE_ENABLE, 1, 2);
+}
+
+/* all virtio devices have queues, with something in them */
+static void drive(void)
+{
+	struct machine *m = x->vm.machine;
+	unsigned int slot, q;
+
+	for (slot = 0; slot < 32; slot++) {
+		uint64_t bar = 0xfe000000ULL + slot * 0x10000;
+
+		if ((config(slot, 0, NULL) & 0xffff) != 0x1af4)
+			continue;
+		set_config(slot, 0x10, bar);
+		set_config(slot, 0x14, bar + 0x8000);
+		set_config(slot, 4, 6);
+		machine_mmio_write(m, bar + STATUS, 0, 1);
+		machine_mmio_write(m, bar + STATUS, 3, 1);
+		machine_mmio_write(m, bar + DRIVER_SELECT, 1, 4);
+		machine_mmio_write(m, bar + DRIVER_FEATURES, 1, 4);
+		machine_mmio_write(m, bar + STATUS, 11, 1);
+		for (q = 0; q < 2; q++)
+			drive_queue(bar, q, RINGS + (slot * 2 + q) * PAGES_SIZE);
+		machine_mmio_write(m, bar + STATUS, 15, 1);
+		/* taken back and given anew by the use that follows */
+		machine_mmio_write(m, bar + 0x3000, 0, 2);
+	}
+}
+
 /* ---- who reads it --------------------------------------------------------- */
 
 /* what the guest and the loop do next */
@@ -382,14 +453,14 @@ static void use_machine(void)
 		if (machine_pic_pending(m))
 			machine_pic_ack(m);
 	}
-	/* all devices' BARs are somewhere in here */
+	/* the devices' BARs, see drive() */
 	for (i = 0; i < 40; i++) {
-		uint64_t gpa = 0xfe000000ULL + (rng_next(&rng) >> 20) % 0xc00000;
+		uint64_t gpa = 0xfe000000ULL + rnd(8) * 0x10000 + rnd(10) * 0x1000 + rnd(64) * 4;
 
 		if (rnd(2))
-			machine_mmio_read(m, gpa & ~3ULL, 4);
+			machine_mmio_read(m, gpa, 4);
 		else
-			machine_mmio_write(m, gpa & ~3ULL, rnd(2) ? rnd(16) : rnd(~0U), 4);
+			machine_mmio_write(m, gpa, rnd(2) ? rnd(16) : rnd(~0U), 1U << rnd(3));
 	}
 }
 
@@ -547,6 +618,7 @@ static void one_case(void)
 		machine_reset(x->vm.machine);
 		vmx_unlock(x);
 		vmx_stir(x);
+		drive();
 	}
 	cases++;
 }
@@ -600,6 +672,12 @@ static void begin(void)
 	read_bases("corpus");
 	x = vmx_new(NULL);
 	vmx_stir(x);
+	drive();
+	/* one whose devices are at work */
+	vmx_snapshot(x, sf_path("live"), false);
+	bases[nbases].data = sf_read(sf_path("live"), &bases[nbases].len);
+	assert_true(bases[nbases].len < INPUT_MAX && nbases < BASES_MAX);
+	nbases++;
 }
 
 static void end(void)
@@ -617,7 +695,7 @@ static void test_corpus(void **state)
 
 	for (i = 0; i < nbases; i++)
 		try(bases[i].data, bases[i].len);
-	assert_true(opened >= 2 && loaded >= 2);
+	assert_true(opened >= 3 && loaded >= 3);
 }
 
 static void test_cases(void **state)
@@ -628,6 +706,7 @@ static void test_cases(void **state)
 	do {
 		one_case();
 	} while (seconds() < last);
+	assert_true(opened && taken && refused);
 	printf("# FUZZ_SEED=%llu: %llu cases, %llu snapshots opened, %llu loaded; %llu states of devices taken, %llu refused\n",
 	       (unsigned long long)seed, (unsigned long long)cases,
 	       (unsigned long long)opened, (unsigned long long)loaded,
