@@ -36,6 +36,19 @@ size_t sf_find(const uint8_t *data, size_t len, const char *tag, unsigned int n)
 struct snapshot_trailer sf_trailer(const uint8_t *data, size_t len);
 void sf_put_trailer(uint8_t *data, size_t len, struct snapshot_trailer t);	/* with its checksum */
 
+extern char sf_err[768];
+/* what each page holds: 0, zeroes; 1..99 can be compressed, others not */
+extern uint32_t sf_model[SF_PAGES];
+
+/* random runs, which overlap; the model has what was written last */
+void sf_write_random(const char *name, uint8_t id, struct rng *r, unsigned int runs,
+		     const struct snapshot_parent *parent);
+struct snapshot_parent sf_parent(uint8_t id, const char *file);
+/* a chain of that many files has what is in the model */
+void sf_check_chain(const char *name, int wanted);
+/* not opened, with these words in one line that names a file of ours */
+void sf_refused(const char *name, const char *what);
+
 /* one that is committed, unpacked: selftests/unit/DIR/NAME.zst */
 uint8_t *sf_unpack(const char *dir, const char *name, size_t *len);
 void sf_pack(const char *path, const void *data, size_t len);

@@ -27,42 +27,21 @@
 #include <sys/random.h>
 #include <time.h>
 
-#include "crc32c.h"
+#include "fuzz_input.h"
 #include "snapshot/restore.h"
 #include "vm_fixture.h"
 
-#define SECTIONS_MAX	400
-#define INPUT_MAX	(1 << 20)
 #define BASES_MAX	32
 #define HANG_SECONDS	60
 
-struct piece {
-	struct section_head h;
-	uint8_t *body;
-	size_t len;
-	uint64_t offset;	/* where it was */
-};
-
-struct input {
-	struct piece piece[SECTIONS_MAX];
-	unsigned int n;
-	struct snapshot_trailer trailer;
-};
-
 static struct { uint8_t *data; size_t len; } bases[BASES_MAX];
 static unsigned int nbases;
-static struct rng rng;
 static uint64_t seed, cases, opened, loaded, taken, refused;
 static struct vmx *x;
 
 /* what is being tried, for a crash */
 static const uint8_t *trying;
 static size_t trying_len;
-
-static uint32_t rnd(uint32_t below)
-{
-	return rng_below(&rng, below);
-}
 
 /* ---- a crash -------------------------------------------------------------- */
 
@@ -99,263 +78,6 @@ static void check_line(int ret, const char *err)
 {
 	if (ret < 0 ? !err[0] || strchr(err, '\n') : err[0])
 		bad(err[0] ? err : "refused without a word");
-}
-
-/* ---- taking apart and putting together ------------------------------------ */
-
-static void add(struct input *in, const struct piece *p)
-{
-	struct piece *to = &in->piece[in->n];
-
-	if (in->n == SECTIONS_MAX)
-		return;
-	*to = *p;
-	to->body = malloc(p->len + 1);
-	memcpy(to->body, p->body, p->len);
-	in->n++;
-}
-
-static void take_apart(struct input *in, const uint8_t *data, size_t len)
-{
-	size_t at = 0;
-	struct piece p;
-
-	in->n = 0;
-	memset(&in->trailer, 0, sizeof(in->trailer));
-	while (len - at >= sizeof(p.h)) {
-		memcpy(&p.h, data + at, sizeof(p.h));
-		if (!memcmp(&p.h, SNAPSHOT_MAGIC, 8) || p.h.len > len - at - sizeof(p.h))
-			break;
-		p.offset = at;
-		p.len = p.h.len;
-		p.body = (uint8_t *)data + at + sizeof(p.h);
-		add(in, &p);
-		at += sizeof(p.h) + p.len;
-	}
-	if (len - at >= sizeof(in->trailer))
-		memcpy(&in->trailer, data + at, sizeof(in->trailer));
-}
-
-static void input_free(struct input *in)
-{
-	while (in->n)
-		free(in->piece[--in->n].body);
-}
-
-static bool is(const struct piece *p, const char *tag)
-{
-	return !strncmp(p->h.tag, tag, SECTION_TAG);
-}
-
-/* where a section that was at `offset` is now */
-static uint64_t moved(const struct input *in, const uint64_t *now, uint64_t offset,
-		      uint32_t *number)
-{
-	unsigned int i;
-
-	for (i = 0; i < in->n; i++) {
-		if (in->piece[i].offset != offset)
-			continue;
-		*number = in->piece[i].h.number;
-		return now[i];
-	}
-	return offset;
-}
-
-static void fix_offsets(struct input *in)
-{
-	uint64_t now[SECTIONS_MAX], at = 0;
-	struct snapshot_run run;
-	uint32_t ignored;
-	unsigned int i;
-	size_t k;
-
-	for (i = 0; i < in->n; i++) {
-		now[i] = at;
-		at += sizeof(struct section_head) + in->piece[i].len;
-	}
-	for (i = 0; i < in->n; i++) {
-		struct piece *p = &in->piece[i];
-
-		for (k = 0; is(p, "index") && k + sizeof(run) <= p->len; k += sizeof(run)) {
-			memcpy(&run, p->body + k, sizeof(run));
-			run.offset = moved(in, now, run.offset, &ignored);
-			memcpy(p->body + k, &run, sizeof(run));
-		}
-	}
-	in->trailer.state = moved(in, now, in->trailer.state, &in->trailer.state_number);
-	in->trailer.index = moved(in, now, in->trailer.index, &in->trailer.index_number);
-}
-
-static uint8_t *put_together(struct input *in, bool snapshot, size_t *len)
-{
-	bool number = rnd(12), seal = rnd(20), offsets = rnd(8), lens = rnd(12);
-	static uint8_t out[INPUT_MAX + 4096];
-	unsigned int i;
-
-	for (i = 0; i < in->n; i++) {
-		if (number)
-			in->piece[i].h.number = i;
-		if (lens)
-			in->piece[i].h.len = in->piece[i].len;
-	}
-	if (offsets)
-		fix_offsets(in);
-	for (i = 0, *len = 0; i < in->n; i++) {
-		struct piece *p = &in->piece[i];
-
-		if (*len + sizeof(p->h) + p->len > INPUT_MAX)
-			break;
-		if (seal) {
-			p->h.body_crc = crc32c(0, p->body, p->len);
-			p->h.head_crc = crc32c(0, &p->h, offsetof(struct section_head, head_crc));
-		}
-		memcpy(out + *len, &p->h, sizeof(p->h));
-		memcpy(out + *len + sizeof(p->h), p->body, p->len);
-		*len += sizeof(p->h) + p->len;
-	}
-	if (snapshot) {
-		if (seal)
-			in->trailer.crc = crc32c(0, &in->trailer, offsetof(struct snapshot_trailer, crc));
-		memcpy(out + *len, &in->trailer, sizeof(in->trailer));
-		*len += sizeof(in->trailer);
-	}
-	return out;
-}
-
-/* ---- changing ------------------------------------------------------------- */
-
-static const uint64_t numbers[] = {
-	0, 1, 2, 3, 7, 8, 15, 16, 31, 32, 63, 64, 65, 127, 128, 255, 256, 257, 511, 512,
-	4095, 4096, 4097, 0x7fff, 0x8000, 0xffff, 0x10000, 0x7fffffff, 0x80000000, 0xfffff000,
-	0xffffffff, 0x100000000, 1ULL << 40, 0x7fffffffffffffff, 1ULL << 63, ~0xfffULL, ~0ULL,
-};
-
-static void change_bytes(uint8_t *p, size_t len)
-{
-	uint64_t v = numbers[rnd(sizeof(numbers) / sizeof(*numbers))];
-	size_t at, n = 1U << rnd(4), i;
-
-	if (!len)
-		return;
-	/* the beginning of a long body more often: heads are there */
-	at = rnd(3) && len > 256 ? rnd(256) : rnd(len);
-	if (n > len - at)
-		n = 1;
-	switch (rnd(5)) {
-	case 0:
-		p[at] ^= 1 << rnd(8);
-		break;
-	case 1:
-		if (rnd(2))
-			at -= at % n;
-		memcpy(p + at, &v, n);
-		break;
-	case 2:
-		p[at] += rnd(2) ? 1 : -1;
-		break;
-	case 3:
-		for (i = rnd(len - at < 64 ? len - at : 64); i; i--)
-			p[at + i] = rng_next(&rng);
-		break;
-	case 4:
-		i = rnd(len);
-		n = rnd(len - (at > i ? at : i)) % 64;
-		memmove(p + at, p + i, n);
-		break;
-	}
-}
-
-static void change_size(struct piece *p)
-{
-	size_t len = rnd(3) ? p->len + rnd(64) - 32 : rnd(p->len + 1);
-
-	if (rnd(8) == 0)
-		len = rnd(65536 + 4096);
-	if (len > 1 << 18)
-		len = 0;
-	p->body = realloc(p->body, len + 1);
-	if (len > p->len)
-		rng_fill(&rng, p->body + p->len, len - p->len);
-	p->len = len;
-}
-
-static void change_head(struct piece *p)
-{
-	static const char *const tags[] = {
-		"vmm-state", "options", "firmware", "cpuid", "memory", "parent", "pages",
-		"disk", "device", "clock", "vcpu", "end", "index", "x",
-	};
-
-	switch (rnd(4)) {
-	case 0:
-		memset(p->h.tag, 0, sizeof(p->h.tag));
-		strcpy(p->h.tag, tags[rnd(sizeof(tags) / sizeof(*tags))]);
-		break;
-	case 1:
-		p->h.version = numbers[rnd(10)];
-		break;
-	case 2:
-		p->h.len = numbers[rnd(sizeof(numbers) / sizeof(*numbers))];
-		break;
-	default:
-		change_bytes((uint8_t *)&p->h, sizeof(p->h));
-	}
-}
-
-static void change_order(struct input *in)
-{
-	unsigned int a = rnd(in->n), b = rnd(in->n);
-	struct piece p = in->piece[a];
-
-	switch (rnd(4)) {
-	case 0:		/* swap */
-		in->piece[a] = in->piece[b];
-		in->piece[b] = p;
-		break;
-	case 1:		/* leave out */
-		free(p.body);
-		memmove(&in->piece[a], &in->piece[a + 1], (in->n - a - 1) * sizeof(p));
-		in->n--;
-		break;
-	case 2:		/* twice */
-		add(in, &p);
-		break;
-	default:	/* another one's body */
-		if (a != b && in->piece[b].len) {
-			in->piece[a].body = realloc(in->piece[a].body, in->piece[b].len + 1);
-			memcpy(in->piece[a].body, in->piece[b].body, in->piece[b].len);
-			in->piece[a].len = in->piece[b].len;
-		}
-	}
-}
-
-static void change(struct input *in)
-{
-	unsigned int k = 1 + rnd(rnd(4) ? 3 : 12), i, tries;
-
-	while (k-- && in->n) {
-		i = rnd(in->n);
-		/* pages are many, and all alike */
-		for (tries = 0; tries < 3 && is(&in->piece[i], "pages"); tries++)
-			i = rnd(in->n);
-		switch (rnd(16)) {
-		case 0:
-			change_head(&in->piece[i]);
-			break;
-		case 1:
-			change_order(in);
-			break;
-		case 2:
-			change_size(&in->piece[i]);
-			break;
-		case 3:
-			change_bytes((uint8_t *)&in->trailer, sizeof(in->trailer));
-			break;
-		default:
-			change_bytes(in->piece[i].body, in->piece[i].len);
-		}
-	}
 }
 
 /* ---- a guest that works --------------------------------------------------- */
@@ -442,25 +164,25 @@ static void use_machine(void)
 	unsigned int i;
 
 	for (i = 0; i < 30; i++) {
-		uint16_t port = ports[rnd(sizeof(ports) / sizeof(*ports))];
+		uint16_t port = ports[fuzz_rnd(sizeof(ports) / sizeof(*ports))];
 
-		if (rnd(2))
-			machine_pio_read(m, port, 1U << rnd(3));
+		if (fuzz_rnd(2))
+			machine_pio_read(m, port, 1U << fuzz_rnd(3));
 		else
-			machine_pio_write(m, port, rng_next(&rng), 1U << rnd(3));
-		machine_mmio_read(m, MACHINE_IOAPIC + rnd(64), 4);
-		machine_eoi(m, rnd(256));
+			machine_pio_write(m, port, rng_next(&fuzz_rng), 1U << fuzz_rnd(3));
+		machine_mmio_read(m, MACHINE_IOAPIC + fuzz_rnd(64), 4);
+		machine_eoi(m, fuzz_rnd(256));
 		if (machine_pic_pending(m))
 			machine_pic_ack(m);
 	}
 	/* the devices' BARs, see drive() */
 	for (i = 0; i < 40; i++) {
-		uint64_t gpa = 0xfe000000ULL + rnd(8) * 0x10000 + rnd(10) * 0x1000 + rnd(64) * 4;
+		uint64_t gpa = 0xfe000000ULL + fuzz_rnd(8) * 0x10000 + fuzz_rnd(10) * 0x1000 + fuzz_rnd(64) * 4;
 
-		if (rnd(2))
+		if (fuzz_rnd(2))
 			machine_mmio_read(m, gpa, 4);
 		else
-			machine_mmio_write(m, gpa, rnd(2) ? rnd(16) : rnd(~0U), 1U << rnd(3));
+			machine_mmio_write(m, gpa, fuzz_rnd(2) ? fuzz_rnd(16) : fuzz_rnd(~0U), 1U << fuzz_rnd(3));
 	}
 }
 
@@ -485,7 +207,7 @@ static void read_snapshot(const uint8_t *data, size_t len)
 	if (!ret && strchr(d.file, '/'))
 		bad("a disk of elsewhere");
 	err[0] = 0;
-	ret = restore_memory(chain, n, all, rnd(4) ? sizeof(all) : rnd(sizeof(all)) & ~4095U, err,
+	ret = restore_memory(chain, n, all, fuzz_rnd(4) ? sizeof(all) : fuzz_rnd(sizeof(all)) & ~4095U, err,
 			     sizeof(err));
 	check_line(ret, err);
 	err[0] = 0;
@@ -513,7 +235,7 @@ static void read_stream(const uint8_t *data, size_t len)
 	if (!ret) {
 		vmstate_check_host(&st, &x->vm.api.info, host, 2, err, sizeof(err));
 		vmstate_check_memory(&st, machine_mem(x->vm.machine), "stream", err, sizeof(err));
-	} else if (rnd(2)) {
+	} else if (fuzz_rnd(2)) {
 		stream_rewind(&s);	/* what follows may be good */
 	}
 	vmstate_free(&st);
@@ -543,7 +265,7 @@ static void load_device(void)
 
 	while (machine_dev_name(m, n))
 		n++;
-	i = rnd(n);
+	i = fuzz_rnd(n);
 	vmx_lock(x);
 	len = machine_dev_save(m, i, NULL, 0);
 	was = malloc(len + 1);
@@ -552,15 +274,15 @@ static void load_device(void)
 	if (machine_dev_save(m, i, was, len) != len)
 		bad("a save of another length");
 	memcpy(now, was, len);
-	for (k = 1 + rnd(4); k; k--)
-		change_bytes(now, len);
+	for (k = 1 + fuzz_rnd(4); k; k--)
+		fuzz_change_bytes(now, len);
 	/* as a section, in case it crashes */
 	strncpy(name, machine_dev_name(m, i), sizeof(name));
 	stream_init(&s);
 	section_put(&s.out, "device", 1, name, sizeof(name), now, len);
 	trying = s.data;
 	trying_len = s.len;
-	ret = machine_dev_load(m, i, now, rnd(16) ? len : rnd(len + 1));
+	ret = machine_dev_load(m, i, now, fuzz_rnd(16) ? len : fuzz_rnd(len + 1));
 	if (ret && ret != -EINVAL)
 		bad("an error that is not EINVAL");
 	if (machine_dev_save(m, i, after, len) != len)
@@ -598,18 +320,18 @@ static void try(const uint8_t *data, size_t len)
 static void one_case(void)
 {
 	static struct input in;
-	unsigned int base = rnd(nbases);
+	unsigned int base = fuzz_rnd(nbases);
 	size_t len;
 	uint8_t *out;
 
 	alarm(HANG_SECONDS);
-	if (rnd(4)) {
+	if (fuzz_rnd(4)) {
 		load_device();
 	} else {
-		take_apart(&in, bases[base].data, bases[base].len);
-		change(&in);
-		out = put_together(&in, rnd(30), &len);
-		try(out, rnd(30) ? len : rnd(len + 1));
+		input_take_apart(&in, bases[base].data, bases[base].len);
+		input_change(&in);
+		out = input_put_together(&in, fuzz_rnd(30), &len);
+		try(out, fuzz_rnd(30) ? len : fuzz_rnd(len + 1));
 		input_free(&in);
 	}
 	/* back to where devices have something to do */
@@ -667,7 +389,7 @@ static void begin(void)
 	if (getrandom(&seed, sizeof(seed), 0) != sizeof(seed))
 		seed = seconds();
 	seed = number_of("FUZZ_SEED", seed >> 40);
-	rng.x = seed * 2 + 1;
+	fuzz_rng.x = seed * 2 + 1;
 	read_bases("golden");
 	read_bases("corpus");
 	x = vmx_new(NULL);
