@@ -177,6 +177,51 @@ void fuzz_change_bytes(uint8_t *p, size_t len)
 	}
 }
 
+/* one field of the first head, or of any row of a table, among neighbours' values */
+static void change_field(struct piece *p, size_t row)
+{
+	uint64_t v = numbers[fuzz_rnd(sizeof(numbers) / sizeof(*numbers))];
+	size_t at = p->len < row ? 0 : fuzz_rnd(p->len / row) * row;
+	size_t field = fuzz_rnd(row / 4) * 4, n = field % 8 || fuzz_rnd(2) ? 4 : 8;
+
+	if (p->len < at + field + n)
+		return;
+	if (fuzz_rnd(2)) {
+		memcpy(&v, p->body + at + field, n);
+		v += (int)fuzz_rnd(5) - 2;
+		if (fuzz_rnd(2))
+			v = v << 12 | v >> 52;
+	}
+	memcpy(p->body + at + field, &v, n);
+}
+
+/* any with that tag; NULL: there is none */
+static struct piece *find(struct input *in, const char *tag)
+{
+	unsigned int first = fuzz_rnd(in->n), i;
+
+	for (i = 0; i < in->n; i++)
+		if (is(&in->piece[(first + i) % in->n], tag))
+			return &in->piece[(first + i) % in->n];
+	return NULL;
+}
+
+static const struct { const char *tag; size_t row; } tables[] = {
+	{ "index", sizeof(struct snapshot_run) }, { "pages", 16 }, { "memory", 24 },
+	{ "vmm-state", 56 }, { "index", sizeof(struct snapshot_run) }, { "pages", 16 },
+};
+
+static void change_table(struct input *in)
+{
+	unsigned int t = fuzz_rnd(sizeof(tables) / sizeof(*tables));
+	struct piece *p = find(in, tables[t].tag);
+
+	if (p && is(p, "pages"))
+		change_field(&(struct piece){ .body = p->body, .len = 16 }, 16);
+	else if (p)
+		change_field(p, tables[t].row);
+}
+
 static void change_size(struct piece *p)
 {
 	size_t len = fuzz_rnd(3) ? p->len + fuzz_rnd(64) - 32 : fuzz_rnd(p->len + 1);
@@ -259,6 +304,9 @@ void input_change(struct input *in)
 			break;
 		case 2:
 			change_size(&in->piece[i]);
+			break;
+		case 4 ... 7:
+			change_table(in);
 			break;
 		case 3:
 			fuzz_change_bytes((uint8_t *)&in->trailer, sizeof(in->trailer));

@@ -233,6 +233,44 @@ static void test_index_elsewhere(void **state)
 	free(v.data);
 }
 
+/* a run in the section of the one before, which has not as many pages */
+static void test_index_same_section(void **state)
+{
+	static uint8_t data[4 * PAGES_SIZE];
+	struct snapshot_file *chain[SNAPSHOT_CHAIN_MAX];
+	struct snapshot_run run[2];
+	struct snapshot_writer w;
+	struct victim v;
+	uint8_t *all;
+	size_t at;
+	int n;
+
+	memset(data, 7, sizeof(data));
+	assert_int_equal(writer_open(&w, sf_path("same")), 0);
+	sf_begin(&w.sink, 1, NULL);
+	assert_int_equal(writer_pages(&w, sf_gpa(0), data, 4), 0);
+	assert_int_equal(writer_pages(&w, sf_gpa(10), data, 4), 0);
+	writer_mark_state(&w);
+	assert_int_equal(writer_commit(&w, sf_range, 3), 0);
+	v.data = sf_read(sf_path("same"), &v.len);
+	at = sf_find(v.data, v.len, SNAPSHOT_INDEX, 0);
+	memcpy(run, v.data + at + sizeof(struct section_head), sizeof(run));
+	run[1].offset = run[0].offset;
+	run[1].first = 3;
+	memcpy(v.data + at + sizeof(struct section_head), run, sizeof(run));
+	stream_seal(v.data + at);
+	sf_write(sf_path("same"), v.data, v.len);
+	n = snapshot_open_chain(sf_path("same"), chain, sf_err, sizeof(sf_err));
+	assert_int_equal(n, 1);
+	all = malloc(SF_PAGES * PAGES_SIZE);
+	assert_int_equal(restore_memory(chain, n, all, SF_PAGES * PAGES_SIZE, sf_err,
+					sizeof(sf_err)), -EBADMSG);
+	assert_non_null(strstr(sf_err, "more pages than there are in a section"));
+	free(all);
+	snapshot_close_chain(chain, n);
+	free(v.data);
+}
+
 /* one of its sections in another form, its checksums right */
 static void patched(struct victim *v, const char *tag, size_t offset, const void *with,
 		    size_t len, const char *what)
@@ -339,6 +377,7 @@ int main(void)
 		cmocka_unit_test(test_flips),
 		cmocka_unit_test(test_index),
 		cmocka_unit_test(test_index_elsewhere),
+		cmocka_unit_test(test_index_same_section),
 		cmocka_unit_test(test_beginnings),
 		cmocka_unit_test(test_disk),
 	};

@@ -32,6 +32,7 @@ struct fill {
 	struct pages_coder *coder;
 	uint8_t *buf;
 	uint64_t have;		/* offset of the section that is in buf */
+	uint32_t n;		/* and its pages */
 	place_fn place;
 	void *owner;
 };
@@ -41,7 +42,6 @@ static int fill_run(struct fill *l, const struct snapshot_run *run, char *err,
 {
 	uint64_t len = run->count * PAGES_SIZE;
 	uint8_t *to;
-	uint32_t n;
 	int ret;
 
 	to = l->place(l->owner, run->gpa, len);
@@ -51,10 +51,16 @@ static int fill_run(struct fill *l, const struct snapshot_run *run, char *err,
 		return -EBADMSG;
 	}
 	if (l->have != run->offset) {
-		ret = snapshot_read_pages(l->f, l->coder, run, l->buf, &n, err, errlen);
+		ret = snapshot_read_pages(l->f, l->coder, run, l->buf, &l->n,
+					  err, errlen);
 		if (ret)
 			return ret;
 		l->have = run->offset;
+	}
+	if (run->first + run->count > l->n) {
+		snprintf(err, errlen, "%s: its index names more pages than there are in a section",
+			 l->f->path);
+		return -EBADMSG;
 	}
 	memcpy(to, l->buf + run->first * PAGES_SIZE, len);
 	return 0;
