@@ -167,6 +167,67 @@ static void masks(void **state)
 	assert_false(pending(t, 0));
 }
 
+static unsigned int changes;
+static uint16_t changed;
+
+static void count_change(void *owner, uint16_t v)
+{
+	(void)owner;
+	changes++;
+	changed = v;
+}
+
+/* is vector 5 for somebody else to send, and how often was that told to change */
+static bool others_may_send(struct test *t, unsigned int told)
+{
+	uint64_t addr = 0;
+	uint32_t data = 0;
+	bool may;
+
+	fx_lock(t->fx);
+	may = pci_msix_message(t->dev, 5, &addr, &data);
+	fx_unlock(t->fx);
+	assert_int_equal(changes, told);
+	changes = 0;
+	if (may) {
+		assert_int_equal(addr, 0xfee01000);
+		assert_int_equal(data, 0x4005);
+	}
+	return may;
+}
+
+/* who sends a vector in our stead learns of all that matters */
+static void told_to_others(void **state)
+{
+	struct test *t = *state;
+	uint64_t addr;
+	uint32_t data;
+
+	program(t, 5);
+	t->dev->msix_changed = count_change;
+	changes = 0;
+	assert_false(others_may_send(t, 0));
+	enable(t, 0x8000);
+	assert_true(others_may_send(t, VECTORS));
+	fx_write(t->fx, BAR + 16 * 5 + 12, 1, 4);
+	assert_int_equal(changed, 5);
+	assert_false(others_may_send(t, 1));
+	/* what came meanwhile is sent here, before they may */
+	notify(t, 5);
+	fx_write(t->fx, BAR + 16 * 5 + 12, 0, 4);
+	assert_int_equal(t->fx->msis, 1);
+	assert_true(others_may_send(t, 1));
+	fx_write(t->fx, BAR + 16 * 5 + 8, 0x4005, 4);
+	assert_true(others_may_send(t, 1));
+	enable(t, 0xc000);
+	assert_false(others_may_send(t, VECTORS));
+	enable(t, 0x8000);
+	assert_true(others_may_send(t, VECTORS));
+	fx_cfg_write(t->fx, DEVFN, PCI_COMMAND, PCI_COMMAND_MEMORY, 2);
+	assert_false(others_may_send(t, VECTORS));
+	assert_false(pci_msix_message(t->dev, VECTORS, &addr, &data));
+}
+
 static void no_intx_while_enabled(void **state)
 {
 	struct test *t = *state;
@@ -219,7 +280,7 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		T(capability), T(messages), T(masks), T(no_intx_while_enabled),
+		T(capability), T(messages), T(masks), T(told_to_others), T(no_intx_while_enabled),
 		T(widths), T(state_of_everything),
 	};
 

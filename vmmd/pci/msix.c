@@ -63,12 +63,30 @@ void pci_msix_notify(struct pci_dev *dev, uint16_t vector)
 	send_pending(dev, vector);
 }
 
+bool pci_msix_message(const struct pci_dev *dev, uint16_t vector, uint64_t *addr,
+		      uint32_t *data)
+{
+	if (vector >= dev->msix_count || !may_send(dev, vector))
+		return false;
+	*addr = dev->msix[vector].addr;
+	*data = dev->msix[vector].data;
+	return true;
+}
+
+/* what was pending goes before what others may send from now on */
+static void vector_changed(struct pci_dev *dev, unsigned int v)
+{
+	send_pending(dev, v);
+	if (dev->msix_changed)
+		dev->msix_changed(dev->owner, v);
+}
+
 void pci_msix_written(struct pci_dev *dev)
 {
 	unsigned int v;
 
 	for (v = 0; v < dev->msix_count; v++)
-		send_pending(dev, v);
+		vector_changed(dev, v);
 }
 
 static uint32_t table_read(const struct pci_dev *dev, unsigned int offset)
@@ -104,8 +122,8 @@ static void table_write(struct pci_dev *dev, unsigned int offset,
 		break;
 	default:
 		e->ctrl = value & ENTRY_MASKED;
-		send_pending(dev, v);
 	}
+	vector_changed(dev, v);
 }
 
 static uint32_t msix_read32(const struct pci_dev *dev, unsigned int offset)

@@ -59,6 +59,8 @@ struct pci_dev {
 	 */
 	void (*config_written)(void *owner, uint16_t offset, unsigned int size);
 	void (*config_reading)(void *owner, uint16_t offset, unsigned int size);
+	/* what pci_msix_message says of vector v may have changed; NULL: no need */
+	void (*msix_changed)(void *owner, uint16_t v);
 	void *owner;
 };
 
@@ -79,6 +81,9 @@ void pci_intx(struct pci_dev *dev, bool level);
 int pci_msix_init(struct pci_dev *dev, unsigned int n, uint16_t vectors);
 bool pci_msix_enabled(const struct pci_dev *dev);
 void pci_msix_notify(struct pci_dev *dev, uint16_t vector);
+/* what the vector sends, if it may now: for who sends it in our stead */
+bool pci_msix_message(const struct pci_dev *dev, uint16_t vector, uint64_t *addr,
+		      uint32_t *data);
 
 void pci_dev_reset(struct pci_dev *dev);	/* config, BARs, MSI-X */
 size_t pci_dev_save(struct pci_dev *dev, void *buf, size_t max);
