@@ -10,50 +10,18 @@
 #include <linux/if_tun.h>
 #include <linux/virtio_config.h>
 #include <linux/virtio_ids.h>
-#include <linux/virtio_net.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "iov.h"
 #include "loop.h"
-#include "net/net.h"
-#include "virtio/virtio_net.h"
-#include "virtio/virtio_pci.h"
+#include "virtio/virtio_net_priv.h"
 
-/* 5.1.2: receive and transmit in turn, the control queue behind the last */
-#define NET_RX(pair)	(2 * (pair))
-#define NET_TX(pair)	(2 * (pair) + 1)
-#define NET_QUEUE	VQ_SIZE_MAX
 #define NET_TX_BATCH	64		/* frames under one hold of the lock */
 #define NET_CTRL_BATCH	16		/* commands, likewise */
-#define NET_FRAME_MIN	14		/* an Ethernet header */
-#define NET_FRAME_MAX	65550
-
-#define NET_HDR		sizeof(struct virtio_net_hdr_mrg_rxbuf)
 
 static_assert(NET_RX(VIRTIO_NET_PAIRS_MAX) < VIRTIO_QUEUES_MAX,
 	      "all pairs and the control queue");
-
-struct virtio_net {
-	struct virtio_dev vdev;		/* device_state: pairs in use, less 1 */
-	struct net *net;
-	struct virtio_net_config config;
-	struct loop_timer *more;
-	uint64_t more_queues;		/* have more than a batch; a bit each */
-	uint32_t starved;		/* found no receive buffer; a bit a pair */
-	uint32_t received;		/* got frames not signalled; a bit a pair */
-	struct vq_head head[NET_QUEUE];	/* buffers of the frame being received */
-	uint32_t len[NET_QUEUE];	/* bytes written to each */
-	struct vq_chain first, rest;	/* of the frame being received */
-	struct vq_chain sent;
-	struct virtio_net_hdr_mrg_rxbuf sent_header;
-	struct iovec sent_iov[NET_QUEUE + 1];
-};
-
-static bool has(const struct virtio_net *vn, unsigned int bit)
-{
-	return virtio_has_feature(&vn->vdev, bit);
-}
 
 /* ---- headers, 5.1.6 ------------------------------------------------------- */
 
@@ -62,171 +30,36 @@ static bool gso_ok(const struct virtio_net *vn, uint8_t gso_type, bool to_guest)
 {
 	bool ecn = gso_type & VIRTIO_NET_HDR_GSO_ECN;
 
-	if (ecn && !has(vn, to_guest ? VIRTIO_NET_F_GUEST_ECN :
-				       VIRTIO_NET_F_HOST_ECN))
+	if (ecn && !net_has(vn, to_guest ? VIRTIO_NET_F_GUEST_ECN :
+					   VIRTIO_NET_F_HOST_ECN))
 		return false;
 	switch (gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
 	case VIRTIO_NET_HDR_GSO_NONE:
 		return !ecn;
 	case VIRTIO_NET_HDR_GSO_TCPV4:
-		return has(vn, to_guest ? VIRTIO_NET_F_GUEST_TSO4 :
-					  VIRTIO_NET_F_HOST_TSO4);
+		return net_has(vn, to_guest ? VIRTIO_NET_F_GUEST_TSO4 :
+					      VIRTIO_NET_F_HOST_TSO4);
 	case VIRTIO_NET_HDR_GSO_TCPV6:
-		return has(vn, to_guest ? VIRTIO_NET_F_GUEST_TSO6 :
-					  VIRTIO_NET_F_HOST_TSO6);
+		return net_has(vn, to_guest ? VIRTIO_NET_F_GUEST_TSO6 :
+					      VIRTIO_NET_F_HOST_TSO6);
 	}
 	return false;
 }
 
-/*
- * What was not negotiated is not there: flags are cleared, and false is for a
- * frame that is no good without it. That happens for what was on its way when
- * another driver took over.
- */
-static bool header_ok(const struct virtio_net *vn,
-		      struct virtio_net_hdr_mrg_rxbuf *h, bool to_guest)
+bool net_header_ok(const struct virtio_net *vn, struct virtio_net_hdr_mrg_rxbuf *h,
+		   bool to_guest)
 {
 	uint8_t known = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 
 	if (to_guest)
 		known |= VIRTIO_NET_HDR_F_DATA_VALID;
 	h->hdr.flags &= known;
-	if (!has(vn, to_guest ? VIRTIO_NET_F_GUEST_CSUM : VIRTIO_NET_F_CSUM)) {
+	if (!net_has(vn, to_guest ? VIRTIO_NET_F_GUEST_CSUM : VIRTIO_NET_F_CSUM)) {
 		if (h->hdr.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM)
 			return false;
 		h->hdr.flags = 0;
 	}
 	return gso_ok(vn, h->hdr.gso_type, to_guest);
-}
-
-/* ---- receive -------------------------------------------------------------- */
-
-static bool net_put_header(struct virtio_net *vn,
-			   const struct virtio_net_hdr_mrg_rxbuf *h)
-{
-	const struct vq_chain *c = &vn->first;
-
-	if (iov_write(c->in, c->nin, 0, h, NET_HDR) == NET_HDR)
-		return true;
-	virtio_fail(&vn->vdev,
-		    "a receive buffer of %llu bytes has no room for a header; the device stops until the guest resets it",
-		    (unsigned long long)c->in_len);
-	return false;
-}
-
-struct net_frame {
-	struct virtio_net_hdr_mrg_rxbuf header;
-	const uint8_t *data;
-	size_t len;
-};
-
-/*
- * Spread the frame over buffers, without publishing them. Returns how many;
- * 0: there are not enough, and they end at *seen; -1: it cannot be done, drop
- * the frame.
- */
-static int net_spread(struct virtio_net *vn, unsigned int q,
-		      const struct net_frame *f, struct vq_pos *seen)
-{
-	struct virtqueue *vq = &vn->vdev.vq[q];
-	struct vq_pos start = vq_pos(vq);
-	unsigned int i, max = has(vn, VIRTIO_NET_F_MRG_RXBUF) ? vq->size : 1;
-	size_t done = 0, skip, n;
-	struct vq_chain *c;
-	int ret;
-
-	for (i = 0; i < max; i++) {
-		c = i ? &vn->rest : &vn->first;
-		ret = virtio_pop(&vn->vdev, q, c);
-		if (ret <= 0) {
-			*seen = vq_pos(vq);
-			vq_rewind(vq, start);
-			return ret;
-		}
-		skip = i ? 0 : NET_HDR;
-		if (!i && !net_put_header(vn, &f->header)) {
-			vq_rewind(vq, start);
-			return -1;
-		}
-		n = iov_write(c->in, c->nin, skip, f->data + done, f->len - done);
-		done += n;
-		vn->head[i] = c->head;
-		vn->len[i] = skip + n;
-		if (done == f->len)
-			return i + 1;
-	}
-	/* 5.1.6.3.1: buffers this small take no frame of this size */
-	vq_rewind(vq, start);
-	return -1;
-}
-
-static void net_deliver(struct virtio_net *vn, unsigned int q, uint16_t n)
-{
-	struct virtqueue *vq = &vn->vdev.vq[q];
-	uint16_t i;
-
-	iov_write(vn->first.in, vn->first.nin,
-		  offsetof(struct virtio_net_hdr_mrg_rxbuf, num_buffers),
-		  &n, sizeof(n));
-	for (i = 0; i < n; i++)
-		vq_stage(vq, vn->head[i], vn->len[i]);
-	vq_publish(vq);
-	vn->received |= 1U << q / 2;
-}
-
-/* after a batch: one interrupt for each queue, if the driver wants it */
-static void net_signal_received(void *owner)
-{
-	struct virtio_net *vn = owner;
-	uint32_t pairs = vn->received;
-
-	vn->received = 0;
-	for (; pairs; pairs &= pairs - 1)
-		virtio_signal(&vn->vdev, NET_RX(__builtin_ctz(pairs)));
-}
-
-/* what the back end gave, taken apart; false: nothing for this driver */
-static bool net_take_apart(struct virtio_net *vn, const uint8_t *frame,
-			   size_t len, struct net_frame *f)
-{
-	*f = (struct net_frame){ .data = frame, .len = len };
-	if (vn->net->has_header) {
-		if (len < NET_HDR)
-			return false;
-		memcpy(&f->header, frame, NET_HDR);
-		f->data += NET_HDR;
-		f->len -= NET_HDR;
-	}
-	f->header.num_buffers = 1;
-	return f->len >= NET_FRAME_MIN && f->len <= NET_FRAME_MAX &&
-	       header_ok(vn, &f->header, true);
-}
-
-/* false: no room, the back end waits for resume */
-static bool net_receive(void *owner, unsigned int pair, const void *frame,
-			size_t len)
-{
-	struct virtio_net *vn = owner;
-	unsigned int q = NET_RX(pair);
-	struct virtqueue *vq = &vn->vdev.vq[q];
-	struct net_frame f;
-	struct vq_pos seen;
-	int n;
-
-	/* no driver, no link: lost, as on a cable that is not plugged in */
-	if (pair > vn->vdev.device_state || !virtio_running(&vn->vdev) ||
-	    !vq->enabled || !net_take_apart(vn, frame, len, &f))
-		return true;
-	/* ends: each turn saw more buffers, and there are at most `size` */
-	do {
-		n = net_spread(vn, q, &f, &seen);
-		if (n > 0)
-			net_deliver(vn, q, n);
-		if (n)
-			return true;
-	} while (vq_want_notify(vq, seen));
-	vn->starved |= 1U << pair;
-	return false;
 }
 
 /* ---- transmit ------------------------------------------------------------- */
@@ -249,7 +82,7 @@ static void net_send(struct virtio_net *vn, unsigned int pair)
 		vn->net->ops->send(vn->net, pair, c->out, c->nout, len);
 		return;
 	}
-	if (!header_ok(vn, &vn->sent_header, false))
+	if (!net_header_ok(vn, &vn->sent_header, false))
 		return;
 	vn->sent_header.num_buffers = 0;
 	iov[0] = (struct iovec){ &vn->sent_header, NET_HDR };
@@ -277,13 +110,13 @@ static unsigned int net_offloads(const struct virtio_net *vn)
 	unsigned int offloads = TUN_F_CSUM;
 
 	/* 5.1.3.1: segmentation requires checksums */
-	if (!has(vn, VIRTIO_NET_F_GUEST_CSUM))
+	if (!net_has(vn, VIRTIO_NET_F_GUEST_CSUM))
 		return 0;
-	if (has(vn, VIRTIO_NET_F_GUEST_TSO4))
+	if (net_has(vn, VIRTIO_NET_F_GUEST_TSO4))
 		offloads |= TUN_F_TSO4;
-	if (has(vn, VIRTIO_NET_F_GUEST_TSO6))
+	if (net_has(vn, VIRTIO_NET_F_GUEST_TSO6))
 		offloads |= TUN_F_TSO6;
-	if (offloads != TUN_F_CSUM && has(vn, VIRTIO_NET_F_GUEST_ECN))
+	if (offloads != TUN_F_CSUM && net_has(vn, VIRTIO_NET_F_GUEST_ECN))
 		offloads |= TUN_F_TSO_ECN;
 	return offloads;
 }
@@ -317,8 +150,9 @@ static uint8_t net_set_pairs(struct virtio_net *vn, const struct vq_chain *c)
 		return VIRTIO_NET_ERR;
 	iov_read(c->out, c->nout, sizeof(struct virtio_net_ctrl_hdr), &pairs,
 		 sizeof(pairs));
-	if (pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || pairs > vn->net->pairs ||
-	    net_tell(vn, pairs))
+	if (pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || pairs > vn->net->pairs)
+		return VIRTIO_NET_ERR;
+	if (net_tell(vn, pairs))
 		return VIRTIO_NET_ERR;
 	vn->vdev.device_state = pairs - 1;
 	return VIRTIO_NET_OK;
@@ -331,7 +165,7 @@ static uint8_t net_command(struct virtio_net *vn, const struct vq_chain *c)
 	if (iov_read(c->out, c->nout, 0, &hdr, sizeof(hdr)) == sizeof(hdr) &&
 	    hdr.class == VIRTIO_NET_CTRL_MQ &&
 	    hdr.cmd == VIRTIO_NET_CTRL_MQ_VQ_PAIRS_SET &&
-	    has(vn, VIRTIO_NET_F_MQ))
+	    net_has(vn, VIRTIO_NET_F_MQ))
 		return net_set_pairs(vn, c);
 	return VIRTIO_NET_ERR;
 }
@@ -362,20 +196,9 @@ static bool net_control_batch(struct virtio_net *vn, unsigned int q)
 /* 5.1.2: without MQ the driver counts one pair */
 static bool net_is_control(const struct virtio_net *vn, unsigned int q)
 {
-	unsigned int pairs = has(vn, VIRTIO_NET_F_MQ) ? vn->net->pairs : 1;
+	unsigned int pairs = net_has(vn, VIRTIO_NET_F_MQ) ? vn->net->pairs : 1;
 
-	return has(vn, VIRTIO_NET_F_CTRL_VQ) && q == 2 * pairs;
-}
-
-static void net_rx_notify(struct virtio_net *vn, unsigned int pair)
-{
-	/* buffers are there: no need to hear of more until they run out */
-	vq_refuse_notify(&vn->vdev.vq[NET_RX(pair)]);
-	if (!(vn->starved & 1U << pair))
-		return;
-	vn->starved &= ~(1U << pair);
-	vn->net->ops->resume(vn->net, pair);
-	net_signal_received(vn);
+	return net_has(vn, VIRTIO_NET_F_CTRL_VQ) && q == 2 * pairs;
 }
 
 static void net_work(struct virtio_net *vn, unsigned int q)
