@@ -75,6 +75,7 @@ void mem_wrote(struct mem *mem, uint64_t gpa, uint64_t len);
 void mem_wrote_at(struct mem *mem, const void *hva, uint64_t len);
 /* begin, or stop and forget. Lock held. 0, or -errno with nothing changed */
 int mem_track(struct mem *mem, bool on);
+bool mem_tracked(const struct mem *mem);
 /*
  * Which pages of region i were written since the last call or the beginning, as
  * a bitmap of its size / 4096 bits in whole words; returns how many, or -errno.

@@ -128,6 +128,11 @@ int mem_track(struct mem *mem, bool on)
 	return ret;
 }
 
+bool mem_tracked(const struct mem *mem)
+{
+	return atomic_load(&mem->tracked);
+}
+
 long mem_harvest(struct mem *mem, unsigned int i, uint64_t *bitmap)
 {
 	struct mem_region *r = &mem->region[i];

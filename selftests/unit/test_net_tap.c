@@ -51,7 +51,7 @@ struct fixture {
 static struct net *open_tap(struct fixture *f, const char *name,
 			    unsigned int pairs, bool or_less)
 {
-	const struct net_tap_opts o = { name, pairs, or_less };
+	const struct net_tap_opts o = { name, pairs, or_less, NET_VHOST_OFF };
 
 	return net_tap_new(f->loop, &o, f->err, sizeof(f->err));
 }

@@ -12,7 +12,10 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "ring.h"
+
 struct loop;
+struct mem;
 struct net;
 
 struct net_ops {
@@ -28,6 +31,21 @@ struct net_ops {
 	 */
 	int (*configure)(struct net *net, unsigned int pairs,
 			 unsigned int offloads);
+	/*
+	 * The host's kernel moves the pair's frames between the device and two
+	 * rings, one to receive and one to send, until it is stopped; features
+	 * are what the guest negotiated of `lend`. 0, or -errno and stopped. A
+	 * stop tells how far each was read. NULL: of a back end without `lend`.
+	 */
+	int (*start)(struct net *net, unsigned int pair, struct ring_loan ring[2],
+		     uint64_t features);
+	void (*stop)(struct net *net, unsigned int pair, struct ring_loan ring[2]);
+	/*
+	 * Mark with mem_wrote what the kernel wrote of memory that is tracked, and
+	 * was at the last call or at the start; a stop does so by itself. 0; or
+	 * -errno: it has to be stopped.
+	 */
+	int (*wrote)(struct net *net);
 	void (*free)(struct net *net);
 };
 
@@ -36,6 +54,9 @@ struct net {
 	unsigned int pairs;	/* of queues, at most; at least 1 */
 	/* each frame begins with a struct virtio_net_hdr_mrg_rxbuf */
 	bool has_header;
+	/* VIRTIO_*F_* of rings that the host's kernel may work; 0: none */
+	uint64_t lend;
+	struct mem *mem;	/* set by the front end: what is in rings is there */
 	/* set by the front end: takes a frame; false: no room now, keep or drop
 	 * it and wait for resume */
 	bool (*receive)(void *owner, unsigned int pair, const void *frame,
@@ -65,10 +86,14 @@ struct net_forward {		/* --forward tcp:HOST:GUEST */
 struct net *net_user_new(struct loop *loop, const struct net_forward *fwd,
 			 unsigned int nfwd, char *err, size_t errlen);
 
+/* whether the host's kernel moves a tap device's frames by itself, with vhost-net */
+enum net_vhost { NET_VHOST_AUTO, NET_VHOST_OFF, NET_VHOST_ON };	/* auto: if it can */
+
 struct net_tap_opts {
 	const char *ifname;
 	unsigned int pairs;
 	bool or_less;		/* one pair will do if the device has only one */
+	enum net_vhost vhost;
 };
 
 struct net *net_tap_new(struct loop *loop, const struct net_tap_opts *opts,

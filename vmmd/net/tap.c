@@ -6,6 +6,8 @@
  *
  * A pair of queues is a descriptor of its own (IFF_MULTI_QUEUE); those that the
  * guest does not use are detached, or the kernel would send frames there.
+ *
+ * Where the host has vhost-net, the front end may leave a pair to it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,7 +22,9 @@
 #include <unistd.h>
 
 #include "loop.h"
+#include "mem.h"
 #include "net/net.h"
+#include "net/vhost.h"
 
 #define TAP_HEADER	((int)sizeof(struct virtio_net_hdr_mrg_rxbuf))
 #define TAP_FRAME_MAX	(TAP_HEADER + 65550)
@@ -31,6 +35,8 @@ struct tap_queue {
 	unsigned int pair;
 	int fd;
 	struct loop_fd *loop_fd;
+	struct vhost vhost;
+	bool running;			/* vhost moves the frames */
 	bool attached;
 	size_t kept;			/* bytes of a frame the guest had no room for */
 	uint8_t frame[TAP_FRAME_MAX];
@@ -39,8 +45,17 @@ struct tap_queue {
 struct tap_net {
 	struct net net;
 	unsigned int offloads;		/* TUN_F_*, as the kernel was told */
+	struct vhost_log log;		/* of what vhost writes, or none */
 	struct tap_queue q[];		/* net.pairs of them */
 };
+
+/* a descriptor without a queue is always "ready" */
+static void tap_listen(struct tap_queue *tq)
+{
+	bool on = tq->attached && !tq->running && !tq->kept;
+
+	loop_fd_set(tq->loop_fd, on ? EPOLLIN : 0);
+}
 
 /* ---- frames --------------------------------------------------------------- */
 
@@ -54,7 +69,7 @@ static bool tap_deliver(struct tap_queue *tq, size_t len)
 	}
 	/* the device's own queue keeps the rest, and drops when it is full */
 	tq->kept = len;
-	loop_fd_set(tq->loop_fd, 0);
+	tap_listen(tq);
 	return false;
 }
 
@@ -81,9 +96,9 @@ static void tap_resume(struct net *net, unsigned int pair)
 {
 	struct tap_queue *tq = &((struct tap_net *)net)->q[pair];
 
-	if (!tq->attached || (tq->kept && !tap_deliver(tq, tq->kept)))
-		return;
-	loop_fd_set(tq->loop_fd, EPOLLIN);
+	if (tq->attached && !tq->running && tq->kept)
+		tap_deliver(tq, tq->kept);
+	tap_listen(tq);
 }
 
 static void tap_send(struct net *net, unsigned int pair,
@@ -107,18 +122,11 @@ static int tap_attach(struct tap_queue *tq, bool on)
 
 	if (tq->attached == on)
 		return 0;
-	/* a descriptor without a queue is always "ready" */
-	if (!on)
-		loop_fd_set(tq->loop_fd, 0);
-	if (ioctl(tq->fd, TUNSETQUEUE, &ifr) < 0) {
-		if (!on)
-			loop_fd_set(tq->loop_fd, EPOLLIN);
+	if (ioctl(tq->fd, TUNSETQUEUE, &ifr) < 0)
 		return -errno;
-	}
 	tq->attached = on;
 	tq->kept = 0;
-	if (on)
-		loop_fd_set(tq->loop_fd, EPOLLIN);
+	tap_listen(tq);
 	return 0;
 }
 
@@ -159,11 +167,90 @@ static int tap_configure(struct net *net, unsigned int pairs,
 	return 0;
 }
 
+/* ---- vhost ---------------------------------------------------------------- */
+
+/* the log, if one is needed, or NULL; 0 or -errno */
+static int tap_log(struct tap_net *tap, struct vhost_log **log)
+{
+	*log = mem_tracked(tap->net.mem) ? &tap->log : NULL;
+	return *log && !tap->log.bits ? vhost_log_new(&tap->log, tap->net.mem) : 0;
+}
+
+static int tap_start(struct net *net, unsigned int pair, struct ring_loan ring[2],
+		     uint64_t features)
+{
+	struct tap_net *tap = (struct tap_net *)net;
+	struct tap_queue *tq = &tap->q[pair];
+	struct vhost_log *log;
+	int ret = tap_log(tap, &log);
+
+	if (!ret)
+		ret = vhost_start(&tq->vhost, net->mem, ring, features, tq->fd, log);
+	if (ret) {
+		vhost_log_take(&tap->log, net->mem);
+		return ret;
+	}
+	tq->running = true;
+	/* lost: it would come after those that the kernel has in its queue */
+	tq->kept = 0;
+	tap_listen(tq);
+	return 0;
+}
+
+static void tap_stop(struct net *net, unsigned int pair, struct ring_loan ring[2])
+{
+	struct tap_net *tap = (struct tap_net *)net;
+	struct tap_queue *tq = &tap->q[pair];
+
+	vhost_stop(&tq->vhost, ring);
+	vhost_log_take(&tap->log, net->mem);
+	tq->running = false;
+	tap_listen(tq);
+}
+
+static int tap_wrote(struct net *net)
+{
+	struct tap_net *tap = (struct tap_net *)net;
+	struct vhost_log *log;
+	int ret = tap_log(tap, &log);
+	unsigned int i;
+
+	for (i = 0; i < net->pairs && log && !ret; i++)
+		if (tap->q[i].running)
+			ret = vhost_log_begin(&tap->q[i].vhost, log);
+	vhost_log_take(&tap->log, net->mem);
+	return ret;
+}
+
+static void tap_close_vhost(struct tap_net *tap)
+{
+	unsigned int i;
+
+	for (i = 0; i < tap->net.pairs; i++)
+		vhost_close(&tap->q[i].vhost);
+	tap->net.lend = 0;
+}
+
+/* one for each pair, or for none */
+static int tap_open_vhost(struct tap_net *tap)
+{
+	unsigned int i;
+	int ret = 0;
+
+	for (i = 0; i < tap->net.pairs && !ret; i++)
+		ret = vhost_open(&tap->q[i].vhost, &tap->net.lend);
+	if (ret)
+		tap_close_vhost(tap);
+	return ret;
+}
+
 static void tap_free(struct net *net)
 {
 	struct tap_net *tap = (struct tap_net *)net;
 	unsigned int i;
 
+	tap_close_vhost(tap);
+	vhost_log_free(&tap->log);
 	for (i = 0; i < net->pairs; i++) {
 		loop_fd_remove(tap->q[i].loop_fd);
 		if (tap->q[i].fd >= 0)
@@ -176,6 +263,9 @@ static const struct net_ops tap_ops = {
 	.send = tap_send,
 	.resume = tap_resume,
 	.configure = tap_configure,
+	.start = tap_start,
+	.stop = tap_stop,
+	.wrote = tap_wrote,
 	.free = tap_free,
 };
 
@@ -275,6 +365,19 @@ static int tap_open(struct tap_net *tap, const struct net_tap_opts *o,
 	return ret ? tap_refuse(o, -ret, err, errlen) : 0;
 }
 
+static void tap_refuse_vhost(const struct net_tap_opts *o, int error, char *err,
+			     size_t errlen)
+{
+	const char *why = strerror(error);
+
+	if (error == ENOENT || error == ENODEV || error == ENXIO)
+		why = "it does not exist; load the module (modprobe vhost_net), or leave --net-vhost on out";
+	else if (error == EACCES || error == EPERM)
+		why = "no permission; chgrp/chmod it for this user, or leave --net-vhost on out";
+	snprintf(err, errlen, "tap device %s: wanted /dev/vhost-net for it: %s",
+		 o->ifname, why);
+}
+
 static int tap_watch(struct tap_net *tap, struct loop *loop)
 {
 	unsigned int i;
@@ -308,9 +411,15 @@ struct net *net_tap_new(struct loop *loop, const struct net_tap_opts *opts,
 		tap->q[i].tap = tap;
 		tap->q[i].pair = i;
 		tap->q[i].fd = -1;
+		tap->q[i].vhost.fd = -1;
 	}
 	if (tap_open(tap, opts, err, errlen))
 		goto fail;
+	ret = opts->vhost == NET_VHOST_OFF ? 0 : tap_open_vhost(tap);
+	if (ret && opts->vhost == NET_VHOST_ON) {
+		tap_refuse_vhost(opts, -ret, err, errlen);
+		goto fail;
+	}
 	ret = tap_watch(tap, loop);
 	if (!ret)
 		return &tap->net;
