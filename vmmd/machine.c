@@ -526,6 +526,7 @@ static int open_net(struct machine *m, char *err, size_t errlen)
 		.ifname = cfg->tap,
 		.pairs = queues(m, cfg->net_queues),
 		.or_less = !cfg->net_queues,
+		.vhost = cfg->net_vhost,
 	};
 
 	if (cfg->net == NET_NONE)

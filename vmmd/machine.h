@@ -39,6 +39,7 @@ struct vm_config {
 	unsigned int net_queues;	/* pairs; 0: as many as fit the CPUs */
 	bool has_mac;			/* else one is made from the name */
 	uint8_t mac[6];
+	enum net_vhost net_vhost;
 	struct net_forward forward[16];
 	unsigned int nforward;
 	bool packed_rings;		/* virtio devices offer them */

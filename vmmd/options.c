@@ -72,6 +72,9 @@ const char options_run_help[] =
 "                        must have been made for (default: one for each CPU, up\n"
 "                        to 8, or a single one)\n"
 "  --mac ADDRESS         address of the network card (default: made from the name)\n"
+"  --net-vhost auto      the host's kernel moves the frames of --net tap=NAME by\n"
+"                        itself if /dev/vhost-net can be opened (default)\n"
+"  --net-vhost on        it must; off: frames pass through this process\n"
 "  --forward PROTO:HOST:GUEST\n"
 "                        with --net user: connections to port HOST of 127.0.0.1\n"
 "                        go to port GUEST of the guest; PROTO is tcp or udp; may\n"
@@ -244,6 +247,21 @@ static int parse_mac(struct parse *p, const char *s)
 	return 0;
 }
 
+static int parse_net_vhost(struct parse *p, const char *s)
+{
+	struct vm_config *c = &p->opt->config;
+
+	if (!strcmp(s, "auto"))
+		c->net_vhost = NET_VHOST_AUTO;
+	else if (!strcmp(s, "on"))
+		c->net_vhost = NET_VHOST_ON;
+	else if (!strcmp(s, "off"))
+		c->net_vhost = NET_VHOST_OFF;
+	else
+		return bad(p, "--net-vhost wants auto, on or off, found '%s'", s);
+	return 0;
+}
+
 static int parse_forward(struct parse *p, const char *s)
 {
 	struct vm_config *c = &p->opt->config;
@@ -397,6 +415,7 @@ static const struct {
 	{ "net",	parse_net },
 	{ "net-queues",	parse_net_queues },
 	{ "mac",	parse_mac },
+	{ "net-vhost",	parse_net_vhost },
 	{ "forward",	parse_forward },
 	{ "ring",	parse_ring },
 	{ "console",	parse_console },
@@ -464,6 +483,10 @@ static int check_whole(struct parse *p, int ndisks, char **disks)
 	if (c->net_queues > 1 && c->net != NET_TAP)
 		return bad(p, "--net-queues %u wants --net tap=NAME, found another --net: leave one of the two out",
 			   c->net_queues);
+	if (c->net_vhost == NET_VHOST_ON && c->net != NET_TAP)
+		return bad(p, "--net-vhost on wants --net tap=NAME, found another --net: leave one of the two out");
+	if (c->net_vhost == NET_VHOST_ON && c->packed_rings)
+		return bad(p, "--net-vhost on wants --ring split, found packed, which the host's vhost-net does not know: leave one of the two out");
 	if (c->kernel && c->firmware)
 		return bad(p, "--kernel starts without firmware, found --firmware too: leave one of the two out");
 	if (!c->kernel && (c->initrd || c->append))

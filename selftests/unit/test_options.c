@@ -97,6 +97,7 @@ static void test_everything(void **state)
 	assert_int_equal(c->net, NET_TAP);
 	assert_int_equal(c->net_queues, 16);
 	assert_string_equal(c->tap, "tap0");
+	assert_int_equal(c->net_vhost, NET_VHOST_AUTO);
 	assert_int_equal(c->console, CONSOLE_FILE);
 	assert_int_equal(parse("vmmd run d --console none"), OPTIONS_RUN);
 	assert_int_equal(c->console, CONSOLE_NONE);
@@ -106,6 +107,12 @@ static void test_everything(void **state)
 	assert_int_equal(c->console, CONSOLE_NONE);
 	assert_int_equal(parse("vmmd run d --detach --console file=x"), OPTIONS_RUN);
 	assert_int_equal(c->console, CONSOLE_FILE);
+	assert_int_equal(parse("vmmd run d --net tap=tap0 --net-vhost on"), OPTIONS_RUN);
+	assert_int_equal(c->net_vhost, NET_VHOST_ON);
+	assert_int_equal(parse("vmmd run d --net-vhost on --net-vhost off"), OPTIONS_RUN);
+	assert_int_equal(c->net_vhost, NET_VHOST_OFF);
+	assert_int_equal(parse("vmmd run d --net-vhost auto"), OPTIONS_RUN);
+	assert_int_equal(c->net_vhost, NET_VHOST_AUTO);
 	assert_int_equal(parse("vmmd run --net none -- -disk-"), OPTIONS_RUN);
 	assert_string_equal(c->disk, "-disk-");
 	assert_int_equal(parse("vmmd run d --balloon 0"), OPTIONS_RUN);
@@ -201,6 +208,10 @@ static void test_refusals(void **state)
 		{ "vmmd run d --net tap=t --net-queues 0", { "1 to 16", "'0'" } },
 		{ "vmmd run d --net tap=t --net-queues x", { "--net-queues" } },
 		{ "vmmd run d --net-queues 2", { "tap=NAME", "2" } },
+		{ "vmmd run d --net-vhost maybe", { "auto, on or off", "'maybe'" } },
+		{ "vmmd run d --net-vhost on", { "--net-vhost", "tap=NAME" } },
+		{ "vmmd run d --net tap=t --ring packed --net-vhost on",
+		  { "--net-vhost", "--ring split" } },
 		{ "vmmd run d --memory 512", { "16M", "bytes" } },
 		{ "vmmd run d --memory 15M", { "16M" } },
 		{ "vmmd run d --memory M", { "'M'" } },

@@ -21,7 +21,7 @@ static const char *const host_side[] = {
 	"help",
 	"no-pv",		/* "cpuid" has what came of it */
 	"firmware",		/* "firmware" has it all */
-	"console", "firmware-log", "detach",
+	"console", "firmware-log", "detach", "net-vhost",
 };
 
 static char args[8192], err[512], text[8192];

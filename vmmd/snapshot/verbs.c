@@ -201,7 +201,7 @@ const struct verb verb_restore = {
 "  --load-all            read all of memory first\n"
 "\n"
 "Options of run that are of the host's side may be given, too: --name, --net,\n"
-"--forward, --console, --direct, --grace, --on-crash.\n"
+"--net-vhost, --forward, --console, --direct, --grace, --on-crash.\n"
 "\n"
 "Exit status: as that of run.\n",
 	.main = restore_main,

@@ -12,6 +12,9 @@
 #include "loop.h"
 #include "virtio/virtio_pci.h"
 
+/* by edges: what counts is that it rang, so nobody reads it */
+#define BELL_EVENTS	(EPOLLIN | EPOLLET)
+
 struct virtio_bell {
 	struct virtio_dev *vdev;
 	unsigned int q;
@@ -41,6 +44,17 @@ void virtio_bell_set(struct virtio_dev *vdev, unsigned int q, uint64_t gpa)
 	/* refused, for want of memory or of doorbells: the BAR is still there */
 	if (gpa && !env->doorbell(env, false, gpa, bell->fd))
 		bell->gpa = gpa;
+}
+
+int virtio_bell_lend(struct virtio_dev *vdev, unsigned int q, bool lent)
+{
+	struct virtio_bell *bell = vdev->bell ? &vdev->bell[q] : NULL;
+
+	if (!bell)
+		return -1;
+	/* it is heard again at once if it ever rang, since nobody reads it */
+	loop_fd_set(bell->loop_fd, lent ? 0 : BELL_EVENTS);
+	return bell->fd;
 }
 
 void virtio_bells_free(struct virtio_dev *vdev)
@@ -74,10 +88,9 @@ void virtio_bells_new(struct virtio_dev *vdev)
 		bell->vdev = vdev;
 		bell->q = q;
 		bell->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-		/* by edges: what counts is that it rang, so nobody reads it */
 		if (bell->fd >= 0)
 			bell->loop_fd = loop_fd_add(vdev->env->loop, bell->fd,
-						    EPOLLIN | EPOLLET,
+						    BELL_EVENTS,
 						    bell_rang, bell);
 	}
 	for (q = 0; q < vdev->nqueues; q++) {

@@ -3,7 +3,8 @@
  * virtio network device (virtio 1.2, 5.1): as many pairs of queues as the back
  * end has. With a back end that knows the header that precedes each frame, the
  * guest's kernel and the host's leave each other checksums and segmentation;
- * without, the header is all zeroes but for the number of buffers.
+ * without, the header is all zeroes but for the number of buffers. Pairs that the
+ * host's kernel can work by itself are lent to it while the guest uses them.
  */
 #include <assert.h>
 #include <errno.h>
@@ -145,6 +146,7 @@ static void net_configure(void *owner)
 static uint8_t net_set_pairs(struct virtio_net *vn, const struct vq_chain *c)
 {
 	uint16_t pairs;
+	int ret;
 
 	if (c->out_len != sizeof(struct virtio_net_ctrl_hdr) + sizeof(pairs))
 		return VIRTIO_NET_ERR;
@@ -152,10 +154,12 @@ static uint8_t net_set_pairs(struct virtio_net *vn, const struct vq_chain *c)
 		 sizeof(pairs));
 	if (pairs < VIRTIO_NET_CTRL_MQ_VQ_PAIRS_MIN || pairs > vn->net->pairs)
 		return VIRTIO_NET_ERR;
-	if (net_tell(vn, pairs))
-		return VIRTIO_NET_ERR;
-	vn->vdev.device_state = pairs - 1;
-	return VIRTIO_NET_OK;
+	net_return_from(vn, pairs);
+	ret = net_tell(vn, pairs);
+	if (!ret)
+		vn->vdev.device_state = pairs - 1;
+	net_lend_used(vn);
+	return ret ? VIRTIO_NET_ERR : VIRTIO_NET_OK;
 }
 
 static uint8_t net_command(struct virtio_net *vn, const struct vq_chain *c)
@@ -191,6 +195,12 @@ static bool net_control_batch(struct virtio_net *vn, unsigned int q)
 	return true;
 }
 
+void net_look_later(struct virtio_net *vn, unsigned int q)
+{
+	vn->more_queues |= 1ULL << q;
+	loop_timer_arm(vn->more, loop_now());
+}
+
 /* ---- the device ----------------------------------------------------------- */
 
 /* 5.1.2: without MQ the driver counts one pair */
@@ -215,8 +225,15 @@ static void net_work(struct virtio_net *vn, unsigned int q)
 	net_signal_received(vn);
 	if (!more || !virtio_running(&vn->vdev))
 		return;
-	vn->more_queues |= 1ULL << q;
-	loop_timer_arm(vn->more, loop_now());
+	net_look_later(vn, q);
+}
+
+static void net_run(void *owner)
+{
+	struct virtio_net *vn = owner;
+
+	if (!virtio_running(&vn->vdev))
+		net_return_from(vn, 0);
 }
 
 static void net_more(void *owner)
@@ -226,14 +243,18 @@ static void net_more(void *owner)
 
 	vn->more_queues = 0;
 	for (; queues; queues &= queues - 1)
-		net_work(vn, __builtin_ctzll(queues));
+		virtio_notify(&vn->vdev, __builtin_ctzll(queues));
 }
 
 static void net_notify(void *owner, unsigned int q)
 {
 	struct virtio_net *vn = owner;
 
-	if (net_is_control(vn, q) || q % 2)
+	if (net_is_control(vn, q))
+		net_work(vn, q);
+	else if (q / 2 < vn->net->pairs && net_lend(vn, q / 2))
+		virtio_loan_kick(&vn->vdev, q);
+	else if (q % 2)
 		net_work(vn, q);
 	else if (q / 2 < vn->net->pairs)
 		net_rx_notify(vn, q / 2);
@@ -243,6 +264,8 @@ static void net_quiesce(void *owner)
 {
 	struct virtio_net *vn = owner;
 
+	net_return_from(vn, 0);
+	vn->refused = 0;
 	/* starved stays: the back end still waits for resume */
 	net_signal_received(vn);
 	vn->more_queues = 0;
@@ -263,6 +286,8 @@ static const struct virtio_ops net_ops = {
 	.notify = net_notify,
 	.quiesce = net_quiesce,
 	.configure = net_configure,
+	.in_flight = net_in_flight,
+	.run = net_run,
 	.free = net_free,
 };
 
@@ -296,6 +321,7 @@ int virtio_net_new(struct dev_env *env, struct pci_bus *bus, struct net *net,
 		   const uint8_t mac[6])
 {
 	struct virtio_net *vn = calloc(1, sizeof(*vn));
+	int ret;
 
 	if (!vn)
 		return -ENOMEM;
@@ -308,6 +334,7 @@ int virtio_net_new(struct dev_env *env, struct pci_bus *bus, struct net *net,
 	net->receive = net_receive;
 	net->received = net_signal_received;
 	net->owner = vn;
+	net->mem = env->mem;
 	net_fill_config(vn, mac);
 	vn->vdev = (struct virtio_dev){
 		.name = "virtio-net",
@@ -322,5 +349,8 @@ int virtio_net_new(struct dev_env *env, struct pci_bus *bus, struct net *net,
 		.ops = &net_ops,
 		.owner = vn,
 	};
-	return virtio_pci_new(&vn->vdev, env, bus);
+	ret = virtio_pci_new(&vn->vdev, env, bus);
+	if (!ret && net->lend)
+		ret = virtio_loans_new(&vn->vdev);
+	return ret;
 }

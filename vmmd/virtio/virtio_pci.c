@@ -50,10 +50,15 @@ static void virtio_interrupt(struct virtio_dev *vdev, uint16_t vector,
 	pci_intx(&vdev->pci, true);
 }
 
+void virtio_interrupt_queue(struct virtio_dev *vdev, unsigned int q)
+{
+	virtio_interrupt(vdev, vdev->vector[q], ISR_QUEUE);
+}
+
 void virtio_signal(struct virtio_dev *vdev, unsigned int q)
 {
 	if (vq_should_signal(&vdev->vq[q]))
-		virtio_interrupt(vdev, vdev->vector[q], ISR_QUEUE);
+		virtio_interrupt_queue(vdev, q);
 }
 
 void virtio_config_changed(struct virtio_dev *vdev)
@@ -85,6 +90,12 @@ void virtio_report(struct virtio_dev *vdev, const char *fmt, ...)
 	va_end(ap);
 }
 
+static void virtio_run_changed(struct virtio_dev *vdev)
+{
+	if (vdev->ops->run)
+		vdev->ops->run(vdev->owner);
+}
+
 void virtio_fail(struct virtio_dev *vdev, const char *fmt, ...)
 {
 	unsigned int q;
@@ -99,6 +110,7 @@ void virtio_fail(struct virtio_dev *vdev, const char *fmt, ...)
 	for (q = 0; q < vdev->nqueues; q++)
 		vdev->vq[q].broken = true;
 	vdev->status |= VIRTIO_CONFIG_S_NEEDS_RESET;
+	virtio_run_changed(vdev);
 	virtio_config_changed(vdev);
 }
 
@@ -338,6 +350,7 @@ static void common_write_queue(struct virtio_dev *vdev, uint64_t offset,
 
 	if (offset == VIRTIO_PCI_COMMON_Q_MSIX) {
 		vdev->vector[q] = usable_vector(vdev, value);
+		virtio_loan_message(vdev, vdev->vector[q]);
 		return;
 	}
 	/* 4.1.4.3.2: an enabled queue is not reprogrammed */
@@ -488,6 +501,11 @@ static void bar_write(void *owner, uint64_t offset, uint64_t value,
 	}
 }
 
+static void message_changed(void *owner, uint16_t vector)
+{
+	virtio_loan_message(owner, vector);
+}
+
 static const struct bus_ops bar_ops = {
 	.read = bar_read,
 	.write = bar_write,
@@ -526,8 +544,10 @@ static void window_written(void *owner, uint16_t offset, unsigned int size)
 	/* the BAR may have moved */
 	virtio_place_bells(vdev);
 	/* a driver that may master the bus now may have been waiting */
-	if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND)
+	if (offset <= PCI_COMMAND && offset + size > PCI_COMMAND) {
+		virtio_run_changed(vdev);
 		virtio_notify_all(vdev);
+	}
 	if (!window_hit(vdev, offset, size, &at, &len))
 		return;
 	value = config_get32(vdev, vdev->cfg_cap + sizeof(struct virtio_pci_cap));
@@ -620,6 +640,7 @@ int virtio_pci_new(struct virtio_dev *vdev, struct dev_env *env,
 	pci->owner = vdev;
 	pci->config_written = window_written;
 	pci->config_reading = window_reading;
+	pci->msix_changed = message_changed;
 	/* revision 1: no legacy interface, 4.1.2.1 */
 	pci_init_ids(pci, VIRTIO_VENDOR, VIRTIO_MODERN_ID + vdev->id, 1,
 		     vdev->class_code, VIRTIO_VENDOR, VIRTIO_SUBSYSTEM);

@@ -18,8 +18,10 @@
 
 #define VIRTIO_QUEUES_MAX	33	/* 16 pairs and a control queue */
 
+struct ring_loan;
 struct virtio_bell;
 struct virtio_dev;
+struct virtio_loan;
 
 struct virtio_ops {
 	/*
@@ -29,8 +31,9 @@ struct virtio_ops {
 	 */
 	void (*notify)(void *owner, unsigned int q);
 	/*
-	 * Finish or forget all that is in flight: on return no chain is out
-	 * and no completion will come. Before a reset and before a save.
+	 * Finish or forget all that is in flight: on return no chain is out,
+	 * no queue is lent and no completion will come. Before a reset and before
+	 * a save, after which each queue is notified.
 	 */
 	void (*quiesce)(void *owner);
 	/* dev_ops.in_flight */
@@ -40,6 +43,11 @@ struct virtio_ops {
 	 * after a load, and when a reset has cleared them. NULL: no need.
 	 */
 	void (*configure)(void *owner);
+	/*
+	 * virtio_running() may say something else than before, other than by a
+	 * reset. NULL: no need.
+	 */
+	void (*run)(void *owner);
 	/* the driver writes to the config; NULL: it is read-only */
 	void (*config_write)(void *owner, uint64_t offset, uint64_t value,
 			     unsigned int size);
@@ -77,8 +85,9 @@ struct virtio_dev {
 	uint8_t status;
 	uint8_t isr;
 	uint8_t generation;
-	struct loop_timer *kick;	/* after a load: look at the queues */
+	struct loop_timer *kick;	/* after a load or a save: look at the queues */
 	struct virtio_bell *bell;	/* of each queue, or NULL */
+	struct virtio_loan *loan;	/* of each queue, or NULL */
 	unsigned int reports;		/* lines printed so far */
 };
 
@@ -94,6 +103,8 @@ bool virtio_running(const struct virtio_dev *vdev);
 int virtio_pop(struct virtio_dev *vdev, unsigned int q, struct vq_chain *chain);
 /* interrupt the driver if it wants that */
 void virtio_signal(struct virtio_dev *vdev, unsigned int q);
+/* the same, whatever was pushed and whatever the driver's ring says */
+void virtio_interrupt_queue(struct virtio_dev *vdev, unsigned int q);
 /* the driver broke a rule: NEEDS_RESET (2.1.2), with one line on stderr */
 void virtio_fail(struct virtio_dev *vdev, const char *fmt, ...)
 	__attribute__((format(printf, 2, 3)));
@@ -113,6 +124,22 @@ void virtio_place_bells(struct virtio_dev *vdev);
 void virtio_bells_new(struct virtio_dev *vdev);
 void virtio_bell_set(struct virtio_dev *vdev, unsigned int q, uint64_t gpa);
 void virtio_bells_free(struct virtio_dev *vdev);
+/* the eventfd that rings, which we do not listen to while it is lent; -1: none */
+int virtio_bell_lend(struct virtio_dev *vdev, unsigned int q, bool lent);
+
+/*
+ * virtio_loan.c, for a device whose queues the host's kernel may work: virtio_lend
+ * fills in all of *ring, false: not this queue, or not now. Whoever works it has
+ * stopped to do so before virtio_return.
+ */
+int virtio_loans_new(struct virtio_dev *vdev);	/* 0 or -errno */
+void virtio_loans_free(struct virtio_dev *vdev);
+bool virtio_lend(struct virtio_dev *vdev, unsigned int q, struct ring_loan *ring);
+void virtio_return(struct virtio_dev *vdev, unsigned int q, uint16_t next);
+/* a queue that is lent was notified through the BAR, or may have been before */
+void virtio_loan_kick(struct virtio_dev *vdev, unsigned int q);
+/* what the vector sends, or which queue has it, changed */
+void virtio_loan_message(struct virtio_dev *vdev, uint16_t vector);
 
 /* virtio_state.c: dev_ops of every virtio device */
 extern const struct dev_ops virtio_dev_ops;

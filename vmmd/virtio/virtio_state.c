@@ -93,6 +93,8 @@ static size_t state_save(void *owner, void *buf, size_t max)
 	if (max < len + pci_len)
 		return 0;
 	vdev->ops->quiesce(vdev->owner);
+	/* the machine may go on: then what was given up is taken up again */
+	loop_timer_arm(vdev->kick, loop_now());
 	state_fill(vdev, &s);
 	memcpy(buf, &s, len);
 	return len + pci_dev_save(&vdev->pci, (uint8_t *)buf + len, max - len);
@@ -198,6 +200,7 @@ static void state_free(void *owner)
 
 	vdev->ops->quiesce(vdev->owner);
 	virtio_bells_free(vdev);
+	virtio_loans_free(vdev);
 	loop_timer_free(vdev->kick);
 	vdev->ops->free(vdev->owner);
 }

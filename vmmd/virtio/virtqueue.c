@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "mem.h"
+#include "ring.h"
 #include "virtio/virtqueue_priv.h"
 
 #define DESC_SIZE	16U
@@ -70,7 +71,7 @@ bool vq_set_features(struct virtqueue *vq, struct vq_features features)
 
 static bool vq_usable(const struct virtqueue *vq)
 {
-	return vq->enabled && !vq->broken;
+	return vq->enabled && !vq->broken && !vq->lent;
 }
 
 /* ---- chains --------------------------------------------------------------- */
@@ -231,6 +232,30 @@ void vq_refuse_notify(struct virtqueue *vq)
 		return;
 	vq->ring->refuse_notify(vq);
 	vq_wrote_ring(vq);
+}
+
+/* ---- loans --------------------------------------------------------------- */
+
+bool vq_lend(struct virtqueue *vq, struct ring_loan *loan)
+{
+	if (!vq_usable(vq) || vq->features.packed || vq->in_flight)
+		return false;
+	loan->desc = vq->desc;
+	loan->avail = vq->avail;
+	loan->used = vq->used;
+	loan->used_gpa = vq->used_gpa;
+	loan->size = vq->size;
+	loan->next = vq->last_avail;
+	vq->lent = true;
+	return true;
+}
+
+void vq_return(struct virtqueue *vq, uint16_t next)
+{
+	vq->lent = false;
+	vq->last_avail = next;
+	vq->used_idx = next;
+	vq->unsignalled = 0;
 }
 
 /* ---- snapshots ------------------------------------------------------------ */

@@ -16,6 +16,7 @@
 #define VQ_SIZE_MAX	256
 
 struct mem;
+struct ring_loan;
 struct vq_ring;
 struct vring_avail;
 struct vring_desc;
@@ -83,6 +84,7 @@ struct virtqueue {
 	uint16_t staged;
 	uint16_t staged_slots;
 	uint16_t staged_flags;	/* packed: of the first, written last */
+	bool lent;		/* somebody else works it: there is nothing to do */
 	bool broken;
 	char error[96];
 };
@@ -142,6 +144,15 @@ bool vq_should_signal(struct virtqueue *vq);
 bool vq_want_notify(struct virtqueue *vq, struct vq_pos seen);
 void vq_refuse_notify(struct virtqueue *vq);
 
+/*
+ * Somebody else works the queue until it is returned: fills in where it is and
+ * how far it was read. False: it is none that is enabled, whole and split. It is
+ * returned with nothing in flight, and with interrupts as the driver wants them.
+ */
+bool vq_lend(struct virtqueue *vq, struct ring_loan *loan);
+void vq_return(struct virtqueue *vq, uint16_t next);
+
+/* of a queue that is not lent */
 void vq_save(const struct virtqueue *vq, struct vq_state *st);
 /* could vq_load succeed: memory is there and numbers are sane */
 bool vq_state_ok(const struct virtqueue *vq, const struct vq_state *st,
