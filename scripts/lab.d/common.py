@@ -95,12 +95,10 @@ def cpio_entry(name, mode, data=b""):
     return header + b"\0" * (-len(header) % 4) + data + b"\0" * (-len(data) % 4)
 
 
-def initramfs(kernel, room, modules, more=()):
-    """The bytes of an initramfs: busybox, the modules, init, inside, lab.d/room-ROOM
-    as /room, and more (name, mode, path). The archive's end is missing, so that
-    more entries can be added."""
+def cpio_modules(kernel, modules):
+    """They and what they need in /modules, and in which order to load them."""
     names = []
-    archive = b"".join(cpio_entry(d, 0o40755) for d in ("bin", "modules"))
+    archive = cpio_entry("modules", 0o40755)
     for path in module_paths(kernel, modules):
         with open(path, "rb") as f:
             data = f.read()
@@ -109,7 +107,14 @@ def initramfs(kernel, room, modules, more=()):
             name, data = name[:-3], lzma.decompress(data)
         names.append(name)
         archive += cpio_entry("modules/" + name, 0o100644, data)
-    archive += cpio_entry("modules/order", 0o100644, "\n".join(names).encode() + b"\n")
+    return archive + cpio_entry("modules/order", 0o100644, "\n".join(names).encode() + b"\n")
+
+
+def initramfs(kernel, room, modules, more=()):
+    """The bytes of an initramfs: busybox, the modules, init, inside, lab.d/room-ROOM
+    as /room, and more (name, mode, path). The archive's end is missing, so that
+    more entries can be added."""
+    archive = cpio_entry("bin", 0o40755) + cpio_modules(kernel, modules)
     for name, mode, path in (
             ("bin/busybox", 0o100755, shutil.which("busybox")),
             ("init", 0o100755, os.path.join(HERE, "init")),

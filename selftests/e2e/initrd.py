@@ -6,12 +6,13 @@ import shutil
 import sys
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/lab.d"))
-from common import CPIO_END, cpio_entry  # noqa: E402 (the lab's, for the same purpose)
+from common import CPIO_END, cpio_entry, cpio_modules  # noqa: E402 (the lab's, for the same purpose)
 
 
-def make_initrd(path, init, files=()):
+def make_initrd(path, init, files=(), kernel=None, modules=()):
     """Write it to path; init is a script for /busybox sh, run as the first process.
-    The files are in its root directory, those that end in .xz unpacked."""
+    The files are in its root directory, those that end in .xz unpacked; modules of
+    the kernel in this directory are in /modules, see cpio_modules()."""
     with open(shutil.which("busybox"), "rb") as f:
         busybox = f.read()
     # the kernel brings /dev/console of its own
@@ -22,4 +23,4 @@ def make_initrd(path, init, files=()):
             unpack = name.endswith(".xz")
             with (lzma.open if unpack else open)(name, "rb") as one:
                 f.write(cpio_entry(os.path.basename(name).removesuffix(".xz"), 0o100644, one.read()))
-        f.write(CPIO_END)
+        f.write((cpio_modules(kernel, modules) if modules else b"") + CPIO_END)
