@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * A snapshot's disk is never written to: the VM gets an overlay over it. What the
- * guest sees of the machine is the snapshot's and cannot be changed by options.
+ * A snapshot's disk is never written to: the VM gets an overlay over it.
  */
 #define _GNU_SOURCE 1		/* asprintf */
 #include <errno.h>
@@ -13,14 +12,10 @@
 #include "block/block.h"
 #include "machine.h"
 #include "mem.h"
-#include "options.h"
-#include "options_text.h"
 #include "snapshot/file.h"
 #include "snapshot/lazy.h"
 #include "snapshot/restore.h"
 #include "state/pages.h"
-
-#define ARGS_MAX	96
 
 /* ---- memory, all at once -------------------------------------------------- */
 
@@ -184,110 +179,6 @@ static int restore_load(struct vm *vm, void *owner, char *err, size_t errlen)
 	return ret;
 }
 
-/* ---- options -------------------------------------------------------------- */
-
-/* run [DISK] SAVED... GIVEN... */
-static int make_argv(struct restore *r, const char *disk, int argc, char **argv)
-{
-	const struct vmstate *st = &r->chain[0]->state;
-	int n = 0, i;
-	size_t at;
-
-	free(r->argv);
-	r->argv = calloc(ARGS_MAX + 1, sizeof(*r->argv));
-	if (!r->argv)
-		return -1;
-	r->argv[n++] = (char *)"vmmd";
-	r->argv[n++] = (char *)"run";
-	/* st->text ends with a 0 of ours, whatever is in it */
-	for (at = 0; at < st->text_len && n < ARGS_MAX; at += strlen(st->text + at) + 1)
-		r->argv[n++] = st->text + at;
-	for (i = 0; i < argc && n < ARGS_MAX; i++)
-		r->argv[n++] = argv[i];
-	if (disk && n < ARGS_MAX)
-		r->argv[n++] = (char *)disk;
-	return n;
-}
-
-/* what the options say of the machine alone */
-static char *machine_text(const struct vm_options *opt, size_t *len)
-{
-	struct vm_options o = *opt;
-	char *text;
-
-	o.config.name = NULL;
-	o.config.nforward = 0;
-	o.config.disk_direct = false;
-	o.config.tap = "";
-	o.grace = 0;
-	o.on_crash = ON_CRASH_RESET;
-	*len = options_text(&o, NULL, 0);
-	text = malloc(*len);
-	if (text)
-		options_text(&o, text, *len);
-	return text;
-}
-
-/* options that would make another machine of it are refused */
-static int check_given(struct restore *r, const struct vm_options *saved, char *err,
-		       size_t errlen)
-{
-	size_t a_len, b_len, at, n;
-	char *a = machine_text(saved, &a_len), *b = machine_text(&r->opt, &b_len);
-	int ret = -ENOMEM;
-
-	snprintf(err, errlen, "out of memory");
-	if (!a || !b)
-		goto out;
-	ret = 0;
-	for (at = 0; at < b_len; at += n) {
-		n = strlen(b + at) + 1;
-		if (at + n <= a_len && !memcmp(a + at, b + at, n))
-			continue;
-		snprintf(err, errlen, "%s: the snapshot's machine has other options than %s: they cannot be changed",
-			 r->file, b + at);
-		ret = -EINVAL;
-		break;
-	}
-out:
-	free(a);
-	free(b);
-	return ret;
-}
-
-static int parse(struct restore *r, const char *disk, int argc, char **argv,
-		 char *err, size_t errlen)
-{
-	const struct vmstate *st = &r->chain[0]->state;
-	const char *alien = options_text_alien(st->text, st->text_len);
-	struct vm_options saved;
-	int n;
-
-	if (alien) {
-		snprintf(err, errlen, "%s: section \"options\" has '%s', which is none of those that a snapshot may bring",
-			 r->file, section_name_ok(alien) ? alien : "something");
-		return VM_EXIT_ERROR;
-	}
-	n = make_argv(r, disk, 0, NULL);
-	if (n > 0 && options_parse(n, r->argv, &saved, err, errlen) != OPTIONS_RUN) {
-		char why[256];
-
-		snprintf(why, sizeof(why), "%s", err);
-		snprintf(err, errlen, "%s: section \"options\": %s", r->file, why);
-		return VM_EXIT_ERROR;
-	}
-	/* getopt puts the operands last: anew */
-	n = make_argv(r, disk, argc, argv);
-	if (n < 0) {
-		snprintf(err, errlen, "out of memory");
-		return VM_EXIT_ERROR;
-	}
-	if (options_parse(n, r->argv, &r->opt, err, errlen) != OPTIONS_RUN ||
-	    check_given(r, &saved, err, errlen))
-		return VM_EXIT_USAGE;
-	return 0;
-}
-
 /* ---- the disk ------------------------------------------------------------- */
 
 static int make_disk(struct restore *r, char *err, size_t errlen)
@@ -301,7 +192,7 @@ static int make_disk(struct restore *r, char *err, size_t errlen)
 		return ret;
 	if (r->disk)
 		r->disk_path = strdup(r->disk);
-	else if (asprintf(&r->disk_path, "%s.%s-disk", r->file, r->opt.config.name) < 0)
+	else if (asprintf(&r->disk_path, "%s.%s-disk", r->file, r->saved.opt.config.name) < 0)
 		r->disk_path = NULL;
 	base = snapshot_beside(r->file, d.file);
 	if (!base || !r->disk_path) {
@@ -335,33 +226,27 @@ int restore_begin(struct restore *r, int argc, char **argv)
 		return told(err, VM_EXIT_ERROR);
 	}
 	f = r->chain[0];
+	r->saved.state = &f->state;
+	r->saved.name = f->path;
 	/* a name for what is to be made yet */
-	ret = parse(r, "disk", argc, argv, err, sizeof(err));
+	ret = saved_options_take(&r->saved, "disk", argc, argv, err, sizeof(err));
 	if (ret)
 		return told(err, ret);
 	if (make_disk(r, err, sizeof(err)))
 		return told(err, VM_EXIT_ERROR);
-	ret = parse(r, r->disk_path, argc, argv, err, sizeof(err));
+	ret = saved_options_take(&r->saved, r->disk_path, argc, argv, err,
+				 sizeof(err));
 	if (ret)
 		return told(err, ret);
-	if (r->opt.config.cpus != f->state.ident.vcpus) {
-		snprintf(err, sizeof(err), "%s: has %u vCPUs, but its options say %u",
-			 r->file, f->state.ident.vcpus, r->opt.config.cpus);
-		return told(err, VM_EXIT_ERROR);
-	}
-	r->opt.config.incoming = true;
-	r->opt.config.memory_fd = r->memory_fd;
-	r->opt.config.firmware_image = f->state.firmware;
-	r->opt.config.firmware_size = f->state.firmware_size;
-	r->opt.state = &f->state;
-	r->opt.load = restore_load;
-	r->opt.load_owner = r;
+	r->saved.opt.config.memory_fd = r->memory_fd;
+	r->saved.opt.load = restore_load;
+	r->saved.opt.load_owner = r;
 	return 0;
 }
 
 struct vm_options *restore_options(struct restore *r)
 {
-	return &r->opt;
+	return &r->saved.opt;
 }
 
 void restore_end(struct restore *r)
@@ -369,6 +254,6 @@ void restore_end(struct restore *r)
 	if (r->disk_made && (r->discard_disk || !r->started))
 		unlink(r->disk_path);
 	snapshot_close_chain(r->chain, r->n);
-	free(r->argv);
+	saved_options_free(&r->saved);
 	free(r->disk_path);
 }

@@ -6,7 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "vm.h"
+#include "state/saved_options.h"
 
 struct snapshot_file;
 
@@ -20,8 +20,7 @@ struct restore {
 	/* private */
 	struct snapshot_file *chain[32];
 	int n;
-	char **argv;
-	struct vm_options opt;
+	struct saved_options saved;
 	char *disk_path;
 	bool disk_made;
 	bool started;			/* the guest has the disk */
