@@ -45,6 +45,9 @@ extern const struct verb verb_overlay;
 /* snapshot/verbs.c */
 extern const struct verb verb_snapshot, verb_restore, verb_clone;
 
+/* migrate/verbs.c */
+extern const struct verb verb_migrate, verb_migrate_cancel, verb_receive;
+
 /* control/verbs_*.c */
 extern const struct verb verb_list, verb_info, verb_pause, verb_resume,
 	verb_stop, verb_kill, verb_console;

@@ -18,6 +18,7 @@
 #include "cpuid.h"
 #include "detach.h"
 #include "loop.h"
+#include "migrate/migrate.h"
 #include "snapshot/lazy.h"
 #include "state/vmstate.h"
 #include "vcpu.h"
@@ -329,6 +330,18 @@ static int vm_setup(struct vm *vm, char *err, size_t errlen)
 	return ret;
 }
 
+static int vm_commit(struct vm *vm, char *err, size_t errlen)
+{
+	int ret;
+
+	if (!vm->opt->commit)
+		return 0;
+	pthread_mutex_lock(&vm->lock);
+	ret = vm->opt->commit(vm, vm->opt->load_owner, err, errlen);
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
 static void vm_teardown(struct vm *vm, int code)
 {
 	unsigned int i;
@@ -337,6 +350,7 @@ static void vm_teardown(struct vm *vm, int code)
 	vm->ending = true;
 	vm_want(vm, VCPU_FINISHED);
 	pthread_mutex_unlock(&vm->lock);
+	migrate_stop(vm);
 	snapshot_save_stop(vm);
 	for (i = 0; i < vm->nvcpus; i++)
 		vcpu_join(&vm->vcpu[i]);
@@ -376,9 +390,12 @@ int vm_run(const struct vm_options *opt)
 
 	pthread_mutex_init(&vm.lock, NULL);
 	pthread_cond_init(&vm.changed, NULL);
-	if (vm_setup(&vm, err, sizeof(err))) {
+	if (vm_setup(&vm, err, sizeof(err)) || vm_commit(&vm, err, sizeof(err))) {
 		fprintf(stderr, "vmmd: %s\n", err);
-	} else if (!opt->detach || detach_ready(opt->ready_fd)) {
+		if (opt->failed)
+			opt->failed(opt->load_owner, err);
+	/* a VM that was handed over to us has no other place */
+	} else if (!opt->detach || detach_ready(opt->ready_fd) || opt->commit) {
 		pthread_mutex_lock(&vm.lock);
 		vm_go_on(&vm);
 		pthread_mutex_unlock(&vm.lock);

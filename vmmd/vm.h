@@ -24,6 +24,7 @@ enum vm_exit {
 };
 
 struct lazy;
+struct migrate;
 struct vm;
 struct vmstate;
 
@@ -42,6 +43,10 @@ struct vm_options {
 	 */
 	const struct vmstate *state;
 	int (*load)(struct vm *vm, void *owner, char *err, size_t errlen);
+	/* after that, when nothing else can fail: may it run */
+	int (*commit)(struct vm *vm, void *owner, char *err, size_t errlen);
+	/* it does not come to run, for that reason; may be NULL, as the one before */
+	void (*failed)(void *owner, const char *err);
 	void *load_owner;
 };
 
@@ -51,6 +56,7 @@ enum vm_pause_why {
 	VM_PAUSE_SNAPSHOT	= 1 << 1,
 	VM_PAUSE_MIGRATE	= 1 << 2,
 	VM_PAUSE_REPORT		= 1 << 3,
+	VM_PAUSE_THROTTLE	= 1 << 4,
 };
 
 struct commands;
@@ -73,6 +79,8 @@ struct vm {
 	struct lazy *lazy;		/* memory is still being loaded; or NULL */
 	struct snapshot_save *saving;	/* lock: under way; NULL: none */
 	struct snapshot_last last_snapshot; /* lock */
+	struct migrate *migrating;	/* lock: under way; NULL: none */
+	bool in_doubt;			/* lock: migrated, perhaps: VM_PAUSE_MIGRATE */
 	/* vm_signal.c */
 	struct loop_fd *signal_watch;
 	struct loop_timer *grace_timer;

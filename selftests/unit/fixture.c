@@ -58,6 +58,11 @@ void fx_hold_clock(bool hold)
 	__atomic_store_n(&clock_fake, hold, __ATOMIC_RELEASE);
 }
 
+void fx_clock_add(uint64_t ns)
+{
+	__atomic_add_fetch(&clock_ns, ns, __ATOMIC_ACQ_REL);
+}
+
 void fx_set_realtime(struct fx *fx, uint64_t ns)
 {
 	fx_lock(fx);

@@ -44,6 +44,8 @@ struct fx {
 	unsigned int resets, poweroffs;
 };
 
+void fx_clock_add(uint64_t ns);		/* to one that is held */
+
 struct fx *fx_new(void);
 /* that clock, for a test with a machine of another kind */
 void fx_hold_clock(bool hold);

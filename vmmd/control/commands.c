@@ -10,6 +10,8 @@
 #include "commands.h"
 #include "control.h"
 #include "loop.h"
+#include "migrate/command.h"
+#include "migrate/migrate.h"
 #include "names.h"
 #include "options.h"
 #include "snapshot/command.h"
@@ -102,7 +104,9 @@ static json_t *paused_by(const struct vm *vm)
 
 static const char *state(const struct vm *vm)
 {
-	return vm->paused & ~VM_PAUSE_REPORT ? "paused" : "running";
+	if (vm->in_doubt)
+		return "in doubt";
+	return vm->paused & ~(VM_PAUSE_REPORT | VM_PAUSE_THROTTLE) ? "paused" : "running";
 }
 
 static void cmd_info(struct vm *vm, json_t *args, struct control_call *call)
@@ -135,8 +139,16 @@ static void cmd_pause(struct vm *vm, json_t *args, struct control_call *call)
 
 static void cmd_resume(struct vm *vm, json_t *args, struct control_call *call)
 {
-	if (!control_args(call, args, "{!}"))
+	int force = 0;
+
+	if (!control_args(call, args, "{s?b !}", "force", &force))
 		return;
+	if (vm->in_doubt && !force) {
+		control_fail(call, ENOTRECOVERABLE, "the machine was migrated, and may run there: only if it does not, say \"force\" (vmmd resume --force)");
+		return;
+	}
+	if (vm->in_doubt)
+		migrate_force(vm);
 	if (vm_resume(vm, VM_PAUSE_USER))
 		ends(call);
 	else
@@ -245,6 +257,8 @@ static const struct {
 	{ "kill",	cmd_kill },
 	{ "console",	cmd_console },
 	{ "snapshot",	cmd_snapshot },
+	{ "migrate",	cmd_migrate },
+	{ "migrate-cancel", cmd_migrate_cancel },
 };
 
 int commands_name(struct vm *vm, char *err, size_t errlen)

@@ -37,13 +37,35 @@ const struct verb verb_pause = {
 	.main = ask_main,
 };
 
+static int resume_main(const struct verb *verb, int argc, char **argv)
+{
+	const char *name;
+	bool force = false;
+	const struct verb_option options[] = {
+		{ .name = "force", .flag = &force },
+		{ 0 },
+	};
+	json_t *result;
+	int ret = verb_options(verb, argc, argv, options, "NAME", 1, &name);
+
+	if (ret >= 0)
+		return ret;
+	result = client_ask(name, "resume", json_pack("{sb}", "force", force),
+			    CLIENT_PATIENCE_MS);
+	json_decref(result);
+	return result ? VM_EXIT_OK : VM_EXIT_ERROR;
+}
+
 const struct verb verb_resume = {
 	.name = "resume",
 	.help =
-"usage: vmmd resume NAME\n"
+"usage: vmmd resume NAME [--force]\n"
 "\n"
-"Let the machine NAME go on after vmmd pause.\n",
-	.main = ask_main,
+"Let the machine NAME go on after vmmd pause.\n"
+"\n"
+"  --force               even if it was handed over in a migration and may run there:\n"
+"                        you know that it does not\n",
+	.main = resume_main,
 };
 
 /* ---- stop ----------------------------------------------------------------- */

@@ -29,18 +29,13 @@
 #include "snapshot/lazy.h"
 #include "snapshot/snapshot.h"
 #include "snapshot/writer.h"
+#include "state/buffer.h"
 #include "state/ram.h"
 #include "vm.h"
 
 #define ROUNDS_MAX	6
 #define LATE_PAGES	1024		/* few enough to copy while paused */
 #define LATE_MAX	(1ULL << 18)	/* pages that are copied, and not written, then */
-
-/* bytes that grow */
-struct buffer {
-	uint8_t *data;
-	size_t len, room;
-};
 
 /* pages copied while paused */
 struct late {
@@ -98,26 +93,6 @@ static int fail_file(struct snapshot_save *s, int ret)
 }
 
 /* ---- memory of ours ------------------------------------------------------- */
-
-static int buffer_write(void *owner, const void *data, size_t len)
-{
-	struct buffer *b = owner;
-	size_t room = b->room ? b->room : 65536;
-	uint8_t *more;
-
-	while (room - b->len < len)
-		room *= 2;
-	if (room != b->room) {
-		more = realloc(b->data, room);
-		if (!more)
-			return -ENOMEM;
-		b->data = more;
-		b->room = room;
-	}
-	memcpy(b->data + b->len, data, len);
-	b->len += len;
-	return 0;
-}
 
 static int late_init(struct late *l, uint64_t pages)
 {
@@ -584,8 +559,9 @@ struct snapshot_save *snapshot_save_start(struct vm *vm,
 {
 	struct snapshot_save *s;
 
-	if (vm->saving || vm->ending) {
+	if (vm->saving || vm->migrating || vm->ending) {
 		snprintf(err, errlen, vm->ending ? "the machine is ending" :
+			 vm->migrating ? "this machine is being migrated" :
 			 "another snapshot of this machine is being taken");
 		return NULL;
 	}

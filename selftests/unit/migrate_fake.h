@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Both sides of a migration, with VMs that are a few pages: source.c in a thread,
+ * target.c in another, and between them a wire that the test can cut, or damage.
+ */
+#ifndef SELFTESTS_MIGRATE_FAKE_H
+#define SELFTESTS_MIGRATE_FAKE_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "migrate/channel.h"
+#include "migrate/source.h"
+#include "migrate/target.h"
+
+#define FAKE_PAGES	48U
+#define FAKE_BYTES	(FAKE_PAGES * 4096U)
+#define FAKE_REGS	64U		/* bytes of state */
+
+struct fake_vm {
+	uint8_t mem[FAKE_BYTES];
+	uint8_t regs[FAKE_REGS];
+	atomic_bool runs;
+	/* of a source */
+	uint64_t pending;		/* a bit a page */
+	unsigned int writes;		/* harvests that will find something written */
+	unsigned int harvests;
+	unsigned int stops, resumes;
+	/* so many take slow_ns of a clock that stands still otherwise */
+	unsigned int slow_stops, slow_sends;
+	uint64_t slow_ns;
+	bool user_paused;
+	unsigned int throttle_max;	/* most that was asked for */
+	atomic_bool cancel;
+	/* of a target */
+	bool has_regs;
+	unsigned int agains, slow_loads;
+	const char *refuse;		/* says this in place of "welcome" */
+};
+
+/* what the wire does */
+struct fake_wire {
+	/* bytes after which it is cut, each way; UINT64_MAX: never */
+	uint64_t cut_there, cut_back;
+	/* source to target: a byte to change, and how; mask 0: none */
+	uint64_t flip_at;
+	uint8_t flip;
+	bool flip_back;			/* or target to source */
+	/* what went there, recorded */
+	uint8_t *record;
+	size_t recorded, room;
+	uint64_t there, back;		/* bytes that came through */
+};
+
+struct fake_run {
+	struct fake_vm source, target;
+	struct fake_wire wire;
+	struct migrate_params params;
+	struct migrate_result result;
+	int target_ret;
+	char target_err[768];
+	bool target_paused;
+};
+
+/* a source with memory in it, promises of a minute, a wire that is fine */
+void fake_init(struct fake_run *r);
+void fake_migrate(struct fake_run *r);	/* returns when both sides have ended */
+void fake_free(struct fake_run *r);
+/* asserts that one of the two has the guest, or that this is in doubt */
+void fake_check_one(struct fake_run *r);
+
+#endif

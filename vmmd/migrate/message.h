@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * What is said in a migration, beside the state's own sections: vmmd-migrate(7).
+ * Each message is a section.
+ */
+#ifndef VMMD_MIGRATE_MESSAGE_H
+#define VMMD_MIGRATE_MESSAGE_H
+
+#include <stdint.h>
+
+#include "state/section.h"
+
+#define MIGRATE_PROTOCOL	1U
+#define MIGRATE_TEXT		1024U		/* bytes of a "failed" */
+#define MIGRATE_PROBE		(256U << 10)	/* bytes of a "probe" */
+
+/* source to target */
+#define MSG_HELLO	"migrate"	/* struct migrate_hello */
+#define MSG_PROBE	"probe"		/* bytes of no meaning: how fast they go */
+#define MSG_SYNC	"sync"		/* say when all before this is where it belongs */
+#define MSG_OFFER	"offer"		/* behind "end": that was all */
+#define MSG_AGAIN	"again"		/* it was not: forget all but the pages */
+#define MSG_GO		"go"		/* it is yours */
+/* target to source */
+#define MSG_WELCOME	"welcome"	/* such a VM is there, empty */
+#define MSG_SYNCED	"synced"	/* the number of the "sync" */
+#define MSG_READY	"ready"		/* to an "offer", whose number it has */
+#define MSG_RUNNING	"running"	/* to "go" */
+#define MSG_FAILED	"failed"	/* a line of text; it never runs here */
+
+#define HELLO_DRY_RUN	(1U << 0)	/* nothing will be sent but probes */
+
+struct migrate_hello {
+	uint32_t protocol;
+	uint32_t flags;
+};
+
+#define OFFER_PAUSED	(1U << 0)	/* it does not go on before somebody resumes it */
+
+/* all others */
+struct migrate_message {
+	uint32_t number;
+	uint32_t flags;
+};
+
+int message_put(struct sink *out, const char *tag, uint32_t number, uint32_t flags);
+/*
+ * The message whose head was read and whose tag is known; 0 or -errno with one line
+ * in err[].
+ */
+int message_take(struct source *in, struct migrate_message *m, char *err,
+		 size_t errlen);
+
+#endif

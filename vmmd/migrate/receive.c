@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * The receiving side of a VM's migration. The VM is made as any other is, of the
+ * options that came; what is loaded into it comes from the source, and before it
+ * runs it has to be ours.
+ */
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <net/ethernet.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "detach.h"
+#include "machine.h"
+#include "mem.h"
+#include "migrate/receive.h"
+#include "migrate/target.h"
+#include "state/saved_options.h"
+#include "vm.h"
+
+#define ARGS_MAX	64
+
+struct receive {
+	struct channel *c;
+	struct target t;
+	struct vmstate st;
+	struct saved_options saved;
+	struct vm *vm;
+	struct vmstate_loader l;
+};
+
+/* ---- the VM, as target.c wants it ----------------------------------------- */
+
+static uint8_t *guest_place(void *owner, uint64_t gpa, uint64_t len)
+{
+	struct receive *r = owner;
+
+	return mem_ptr(machine_mem(r->vm->machine), gpa, len);
+}
+
+static int guest_load(void *owner, struct source *in, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+
+	if (r->l.ended)
+		return section_bad(in, err, errlen, "comes behind the end");
+	return vmstate_load(&r->l, in, err, errlen);
+}
+
+static int guest_loaded(void *owner, const char *name, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+
+	return vmstate_load_done(&r->l, name, err, errlen);
+}
+
+static int guest_again(void *owner, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+
+	r->l = (struct vmstate_loader){ .vm = r->vm };
+	if (!machine_reset(r->vm->machine))
+		return 0;
+	snprintf(err, errlen, "the machine cannot be made empty again");
+	return -EIO;
+}
+
+/* ---- announcing ----------------------------------------------------------- */
+
+/*
+ * Switches learn where a MAC is from what it sends: a reverse ARP request, which
+ * wants no answer of anybody and needs no address (RFC 903).
+ */
+static void announce(struct vm *vm)
+{
+	struct __attribute__((packed)) {
+		struct virtio_net_hdr_mrg_rxbuf net;
+		struct ether_header ether;
+		struct arphdr arp;
+		uint8_t sender[6], sender_ip[4], target[6], target_ip[4];
+		uint8_t pad[18];	/* the shortest frame has 60 bytes */
+	} frame = {
+		.ether.ether_type = htobe16(ETHERTYPE_REVARP),
+		.arp = {
+			.ar_hrd = htobe16(ARPHRD_ETHER),
+			.ar_pro = htobe16(ETHERTYPE_IP),
+			.ar_hln = 6, .ar_pln = 4,
+			.ar_op = htobe16(ARPOP_RREQUEST),
+		},
+	};
+	struct net *net = machine_net(vm->machine);
+	struct vm_config config = vm->opt->config;
+	struct iovec iov = { .iov_base = &frame, .iov_len = sizeof(frame) };
+
+	if (!net || config.net != NET_TAP)
+		return;
+	machine_describe(vm->machine, &config);
+	memset(frame.ether.ether_dhost, 0xff, sizeof(frame.ether.ether_dhost));
+	memcpy(frame.ether.ether_shost, config.mac, sizeof(config.mac));
+	memcpy(frame.sender, config.mac, sizeof(config.mac));
+	memcpy(frame.target, config.mac, sizeof(config.mac));
+	if (!net->has_header) {
+		iov.iov_base = &frame.ether;
+		iov.iov_len -= sizeof(frame.net);
+	}
+	net->ops->send(net, 0, &iov, 1, iov.iov_len);
+}
+
+/* ---- making it ------------------------------------------------------------ */
+
+static int load(struct vm *vm, void *owner, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+	int ret;
+
+	r->vm = vm;
+	r->l.vm = vm;
+	r->c->wake_fd = vm->signal_fd;
+	ret = vmstate_check_memory(&r->st, machine_mem(vm->machine), r->c->peer, err,
+				   errlen);
+	return ret ? ret : target_load(&r->t, err, errlen);
+}
+
+static int commit(struct vm *vm, void *owner, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+	int ret = target_wait(&r->t, err, errlen);
+
+	if (ret)
+		return ret;
+	if (r->t.paused)
+		vm->paused |= VM_PAUSE_USER;
+	announce(vm);
+	channel_close(r->c);
+	r->c = NULL;
+	return 0;
+}
+
+static void failed(void *owner, const char *why)
+{
+	struct receive *r = owner;
+
+	if (r->c)
+		target_fail(&r->t, why);
+}
+
+static int told(struct receive *r, const char *err, int status)
+{
+	fprintf(stderr, "vmmd: %s\n", err);
+	if (r->c)
+		target_fail(&r->t, err);
+	return status;
+}
+
+static int run(struct receive *r, const struct channel_opts *o, int ready_fd, int argc,
+	       char **argv)
+{
+	const struct target_guest guest = {
+		.owner = r, .place = guest_place, .load = guest_load,
+		.loaded = guest_loaded, .again = guest_again,
+	};
+	char err[768] = "";
+	int ret;
+
+	if (target_init(&r->t, r->c, &guest))
+		return told(r, "out of memory", VM_EXIT_ERROR);
+	r->c->patience = o->timeout;
+	if (target_hello(&r->t, err, sizeof(err)) ||
+	    vmstate_read(&r->t.in, &r->st, err, sizeof(err)))
+		return told(r, err, VM_EXIT_ERROR);
+	r->saved.state = &r->st;
+	r->saved.name = r->c->peer;
+	ret = saved_options_take(&r->saved, NULL, argc, argv, err, sizeof(err));
+	if (ret)
+		return told(r, err, ret);
+	r->saved.opt.load = load;
+	r->saved.opt.commit = commit;
+	r->saved.opt.failed = failed;
+	r->saved.opt.load_owner = r;
+	r->saved.opt.ready_fd = ready_fd;
+	ret = vm_run(&r->saved.opt);
+	if (ret && r->t.hello.flags & HELLO_DRY_RUN && r->t.state == TARGET_LOADING) {
+		fprintf(stderr, "vmmd: the source has only looked whether the machine could come here (--dry-run)\n");
+		return VM_EXIT_OK;
+	}
+	return ret;
+}
+
+int receive_vm(const struct address *at, const struct channel_opts *o, int argc,
+	       char **argv)
+{
+	struct receive r = { 0 };
+	char err[512], *args[ARGS_MAX];
+	int n = 0, i, status, ready_fd = -1, ret;
+	bool detach = false;
+
+	/* standard input and output are not the console's */
+	if (at->kind == ADDRESS_STDIO)
+		args[n++] = (char *)"--console=none";
+	for (i = 0; i < argc && n < ARGS_MAX; i++) {
+		args[n++] = argv[i];
+		detach |= !strcmp(argv[i], "--detach");
+	}
+	ret = detach ? detach_begin(&ready_fd, &status) : 0;
+	if (ret > 0)
+		return status;
+	if (ret < 0) {
+		fprintf(stderr, "vmmd: cannot make a process in the background: %s\n",
+			strerror(-ret));
+		return VM_EXIT_ERROR;
+	}
+	r.c = channel_accept(at, o, err, sizeof(err));
+	if (!r.c) {
+		fprintf(stderr, "vmmd: %s\n", err);
+		return VM_EXIT_ERROR;
+	}
+	ret = run(&r, o, ready_fd, n, args);
+	target_free(&r.t);
+	saved_options_free(&r.saved);
+	vmstate_free(&r.st);
+	channel_close(r.c);
+	return ret;
+}

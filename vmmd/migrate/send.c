@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: GPL-2.0
+/* The sending side of a VM's migration: a thread, which source.c has the work of. */
+#define _GNU_SOURCE 1		/* pthread_setname_np */
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "loop.h"
+#include "machine.h"
+#include "mem.h"
+#include "migrate/channel.h"
+#include "migrate/migrate.h"
+#include "migrate/throttle.h"
+#include "snapshot/lazy.h"
+#include "snapshot/snapshot.h"
+#include "state/pages.h"
+#include "state/ram.h"
+#include "state/vmstate.h"
+#include "vm.h"
+
+#define CONNECT_NS	15000000000ULL
+
+struct migrate {
+	struct vm *vm;
+	struct migrate_opts opts;
+	struct address to;
+	char *tls_dir;
+	struct ram *ram;
+	struct throttle *throttle;
+	atomic_bool cancel;
+	int wake_fd;
+	pthread_t thread;
+	struct migrate_result result;
+};
+
+/* ---- the VM, as source.c wants it ----------------------------------------- */
+
+static int guest_begin(void *owner, struct sink *out)
+{
+	struct migrate *m = owner;
+	struct state_ident ident;
+
+	vmstate_identify(m->vm, &ident, NULL);
+	return vmstate_save_begin(m->vm, out, &ident);
+}
+
+static uint64_t guest_total(void *owner)
+{
+	struct migrate *m = owner;
+	struct mem *mem = machine_mem(m->vm->machine);
+	uint64_t n = 0;
+	unsigned int i;
+
+	for (i = 0; i < mem_regions(mem); i++)
+		if (!mem_region(mem, i).rom)
+			n += mem_region(mem, i).size / PAGES_SIZE;
+	return n;
+}
+
+static int guest_track(void *owner)
+{
+	struct migrate *m = owner;
+	struct vm *vm = m->vm;
+
+	/* a page that is not there yet is not zero */
+	if (vm->lazy && lazy_wait(vm->lazy))
+		return -EIO;
+	pthread_mutex_lock(&vm->lock);
+	snapshot_forget(vm);
+	m->ram = ram_new(vm, false);
+	pthread_mutex_unlock(&vm->lock);
+	return m->ram ? 0 : -ENOMEM;
+}
+
+static int guest_harvest(void *owner)
+{
+	struct migrate *m = owner;
+	int ret;
+
+	pthread_mutex_lock(&m->vm->lock);
+	ret = m->vm->ending ? -ESHUTDOWN : ram_harvest(m->ram);
+	pthread_mutex_unlock(&m->vm->lock);
+	return ret;
+}
+
+static uint64_t guest_pending(void *owner)
+{
+	struct migrate *m = owner;
+
+	return ram_pending(m->ram);
+}
+
+static int guest_send(void *owner, ram_put put, void *put_owner)
+{
+	struct migrate *m = owner;
+
+	return ram_send(m->ram, put, put_owner);
+}
+
+static int guest_stop(void *owner, bool *paused)
+{
+	struct vm *vm = ((struct migrate *)owner)->vm;
+	int ret;
+
+	pthread_mutex_lock(&vm->lock);
+	ret = vm_pause(vm, VM_PAUSE_MIGRATE);
+	*paused = vm->paused & VM_PAUSE_USER;
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+static void guest_go_on(void *owner)
+{
+	struct vm *vm = ((struct migrate *)owner)->vm;
+
+	pthread_mutex_lock(&vm->lock);
+	vm_resume(vm, VM_PAUSE_MIGRATE);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+static int guest_state(void *owner, struct sink *out)
+{
+	struct vm *vm = ((struct migrate *)owner)->vm;
+	int ret;
+
+	pthread_mutex_lock(&vm->lock);
+	ret = vmstate_save_end(vm, out);
+	pthread_mutex_unlock(&vm->lock);
+	return ret;
+}
+
+static void guest_throttle(void *owner, unsigned int percent)
+{
+	struct migrate *m = owner;
+
+	if (!m->throttle && percent)
+		m->throttle = throttle_new(m->vm);
+	if (m->throttle)
+		throttle_set(m->throttle, percent);
+}
+
+/* ---- the worker ----------------------------------------------------------- */
+
+static bool cancelled(void *owner)
+{
+	struct migrate *m = owner;
+
+	return atomic_load(&m->cancel);
+}
+
+static void tell_progress(void *owner, const struct migrate_now *now)
+{
+	struct migrate *m = owner;
+
+	m->opts.progress(m->opts.owner, now);
+}
+
+static void send_vm(struct migrate *m)
+{
+	const struct channel_opts o = {
+		.tls_dir = m->tls_dir, .insecure = m->opts.insecure,
+		.wake_fd = m->wake_fd, .timeout = CONNECT_NS,
+	};
+	const struct migrate_guest guest = {
+		.owner = m, .begin = guest_begin, .total = guest_total,
+		.track = guest_track, .harvest = guest_harvest,
+		.pending = guest_pending, .send = guest_send, .stop = guest_stop,
+		.go_on = guest_go_on, .state = guest_state,
+		.throttle = guest_throttle,
+	};
+	const struct migrate_params params = {
+		.downtime_ns = m->opts.downtime_ns, .dry_run = m->opts.dry_run,
+		.cancelled = cancelled, .progress = tell_progress, .owner = m,
+	};
+	struct channel *c;
+
+	m->result.state = SOURCE_KEPT;
+	c = channel_connect(&m->to, &o, m->result.text, sizeof(m->result.text));
+	if (!c) {
+		m->result.error = cancelled(m) ? -ECANCELED : -ECONNREFUSED;
+		return;
+	}
+	c->limit = m->opts.bandwidth;
+	source_run(c, &guest, &params, &m->result);
+	channel_close(c);
+}
+
+static void migrate_free(struct migrate *m)
+{
+	throttle_free(m->throttle);
+	ram_free(m->ram);
+	if (m->wake_fd >= 0)
+		close(m->wake_fd);
+	free(m->tls_dir);
+	free(m);
+}
+
+/* lock held */
+static void tell_end(struct migrate *m)
+{
+	const struct migrate_result *r = &m->result;
+	struct vm *vm = m->vm;
+
+	switch (r->state) {
+	case SOURCE_MOVED:
+		fprintf(stderr, "vmmd: the machine has gone to %s; it stood still for %.1f ms\n",
+			m->opts.to, r->downtime_ns / 1e6);
+		break;
+	case SOURCE_DOUBT:
+		vm->in_doubt = true;
+		fprintf(stderr, "vmmd: the machine was handed over to %s, and nothing was heard of it since: %s. It stands still here. See whether it runs there: then vmmd kill it here; else vmmd resume --force\n",
+			m->opts.to, r->text);
+		break;
+	default:
+		/* what tracking costs is not wanted any more */
+		if (m->ram)
+			mem_track(machine_mem(vm->machine), false);
+	}
+}
+
+static void *migrate_main(void *arg)
+{
+	struct migrate *m = arg;
+	struct vm *vm = m->vm;
+
+	send_vm(m);
+	/* joins a thread that may want the lock */
+	throttle_free(m->throttle);
+	m->throttle = NULL;
+	pthread_mutex_lock(&vm->lock);
+	tell_end(m);
+	m->opts.done(m->opts.owner, &m->result);
+	if (m->result.state == SOURCE_MOVED)
+		vm_end(vm, VM_EXIT_OK);
+	vm->migrating = NULL;
+	pthread_cond_broadcast(&vm->changed);
+	pthread_mutex_unlock(&vm->lock);
+	migrate_free(m);
+	return NULL;
+}
+
+/* ---- beginning and ending ------------------------------------------------- */
+
+static int check(struct vm *vm, char *err, size_t errlen)
+{
+	const char *why = NULL;
+
+	if (vm->ending)
+		why = "the machine is ending";
+	else if (vm->migrating)
+		why = "the machine is being migrated already";
+	else if (vm->saving)
+		why = "a snapshot of the machine is being taken: wait for its end";
+	else if (vm->in_doubt)
+		why = "the machine was migrated, and nobody knows whether it runs there: vmmd resume --force first, if it does not";
+	else if (machine_disk(vm->machine))
+		why = "the machine has a disk, which cannot be migrated yet";
+	if (!why)
+		return 0;
+	snprintf(err, errlen, "%s", why);
+	return -EBUSY;
+}
+
+struct migrate *migrate_start(struct vm *vm, const struct migrate_opts *opts,
+			      char *err, size_t errlen)
+{
+	struct migrate *m;
+
+	if (check(vm, err, errlen))
+		return NULL;
+	m = calloc(1, sizeof(*m));
+	if (!m) {
+		snprintf(err, errlen, "out of memory");
+		return NULL;
+	}
+	m->vm = vm;
+	m->opts = *opts;
+	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	m->tls_dir = opts->tls_dir ? strdup(opts->tls_dir) : NULL;
+	if (m->wake_fd < 0 || (opts->tls_dir && !m->tls_dir)) {
+		snprintf(err, errlen, "no memory or descriptors to migrate");
+		goto fail;
+	}
+	if (address_parse(&m->to, opts->to, false, err, errlen))
+		goto fail;
+	if (pthread_create(&m->thread, NULL, migrate_main, m)) {
+		snprintf(err, errlen, "cannot start a thread");
+		goto fail;
+	}
+	pthread_setname_np(m->thread, "migrate");
+	pthread_detach(m->thread);
+	vm->migrating = m;
+	return m;
+fail:
+	migrate_free(m);
+	return NULL;
+}
+
+void migrate_cancel(struct migrate *m)
+{
+	const uint64_t one = 1;
+
+	atomic_store(&m->cancel, true);
+	/* it is a counter that nobody reads: it cannot be full */
+	if (write(m->wake_fd, &one, sizeof(one)) < 0)
+		return;
+}
+
+void migrate_stop(struct vm *vm)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (vm->migrating)
+		migrate_cancel(vm->migrating);
+	while (vm->migrating)
+		pthread_cond_wait(&vm->changed, &vm->lock);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+void migrate_force(struct vm *vm)
+{
+	vm->in_doubt = false;
+	vm_resume(vm, VM_PAUSE_MIGRATE);
+}

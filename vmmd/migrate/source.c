@@ -1,0 +1,531 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Memory goes over while the guest runs, in rounds, each with what was written during
+ * the one before. When what is left would fit into the pause that was promised, the
+ * guest is stopped and the rest sent. A clock runs meanwhile: at its end the guest
+ * goes on here, in the middle of whatever is being sent, and rounds follow again.
+ *
+ * commit.h has which side runs the guest at each moment; every change of that goes
+ * through step().
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "loop.h"
+#include "migrate/channel.h"
+#include "migrate/message.h"
+#include "migrate/pace.h"
+#include "migrate/source.h"
+#include "state/buffer.h"
+#include "state/pages.h"
+#include "state/vmstate.h"
+
+#define MSEC		1000000ULL
+#define ROUNDS_MAX	40
+#define LATE_MAX	8
+#define PROBES		4
+/* of a peer that is to answer, and of one that has our guest */
+#define PATIENCE_NS	(60000 * MSEC)
+#define GIVEN_NS	(30000 * MSEC)
+#define LAST_WORD_NS	(1000 * MSEC)
+/* what is not pages, before any attempt has told */
+#define STATE_NS	(2 * MSEC)
+
+struct sender {
+	struct channel *c;
+	const struct migrate_guest *guest;
+	const struct migrate_params *params;
+	struct migrate_result *result;
+	enum source_state state;
+	struct sink out;
+	struct source in;
+	struct pages_out pages;
+	struct pace pace;
+	struct buffer saved;		/* the state's sections */
+	uint64_t not_zero;		/* pages, since it was set to 0 */
+	uint64_t stopped_at;		/* loop_now() */
+	uint32_t attempt, syncs;
+	bool late;			/* this attempt was */
+	bool state_sent;		/* some of it, in this attempt */
+	bool told;			/* result->text is set */
+};
+
+static int __attribute__((format(printf, 3, 4)))
+fail(struct sender *s, int ret, const char *fmt, ...)
+{
+	va_list ap;
+
+	if (s->told)
+		return ret;
+	s->told = true;
+	s->result->error = ret;
+	va_start(ap, fmt);
+	vsnprintf(s->result->text, sizeof(s->result->text), fmt, ap);
+	va_end(ap);
+	return ret;
+}
+
+/* ---- who runs the guest --------------------------------------------------- */
+
+static int step(struct sender *s, enum source_event e)
+{
+	bool ran = source_may_run(s->state);
+
+	if (source_step(&s->state, e))
+		return fail(s, -EPROTO, "%s: out of turn while %s", s->c->peer,
+			    source_state_name(s->state));
+	if (!ran && source_may_run(s->state))
+		s->guest->go_on(s->guest->owner);
+	return 0;
+}
+
+static void be_patient(struct sender *s)
+{
+	s->c->late = NULL;
+	s->c->deadline = 0;
+	s->c->patience = PATIENCE_NS;
+}
+
+/* the channel says that the promised time is over */
+static void on_late(void *owner)
+{
+	struct sender *s = owner;
+
+	s->late = true;
+	s->result->late++;
+	step(s, SOURCE_LATE);
+	be_patient(s);
+}
+
+/* ---- what the target says ------------------------------------------------- */
+
+static int take_failed(struct sender *s)
+{
+	char text[MIGRATE_TEXT + 1] = "", err[512];
+	char *c;
+
+	if (section_version(&s->in, 1, err, sizeof(err)) ||
+	    section_body(&s->in, text, MIGRATE_TEXT, err, sizeof(err)))
+		return fail(s, -EBADMSG, "%s", err);
+	for (c = text; *c; c++)
+		if ((unsigned char)*c < ' ' || *c == 127)
+			*c = ' ';
+	step(s, SOURCE_FAILED);
+	return fail(s, -EREMOTEIO, "%s refuses: %s", s->c->peer, text);
+}
+
+/* its next message; 0 or -errno */
+static int take_message(struct sender *s, struct migrate_message *m)
+{
+	char err[512];
+	int ret = section_next(&s->in, err, sizeof(err));
+
+	if (!ret && section_is(&s->in, MSG_FAILED))
+		return take_failed(s);
+	if (!ret)
+		ret = message_take(&s->in, m, err, sizeof(err));
+	return ret && ret != -ECANCELED ? fail(s, ret, "%s", err) : ret;
+}
+
+/* "ready" came when the guest had gone on here */
+static bool is_stale(const struct sender *s, const struct migrate_message *m)
+{
+	return section_is(&s->in, MSG_READY) && m->number <= s->attempt &&
+	       source_may_run(s->state);
+}
+
+static int unexpected(struct sender *s, const struct migrate_message *m)
+{
+	return fail(s, -EPROTO, "%s: says \"%.*s\" %u while %s", s->c->peer, SECTION_TAG,
+		    s->in.head.tag, m->number, source_state_name(s->state));
+}
+
+/* the answer of that name and number */
+static int expect(struct sender *s, const char *tag, uint32_t number)
+{
+	struct migrate_message m;
+	int ret;
+
+	for (;;) {
+		ret = take_message(s, &m);
+		if (ret || (section_is(&s->in, tag) && m.number == number))
+			return ret;
+		if (!is_stale(s, &m) && !(section_is(&s->in, MSG_READY) &&
+					  m.number < s->attempt))
+			return unexpected(s, &m);
+	}
+}
+
+/* it speaks only when it is asked; but when it fails, and late */
+static int listen_to(struct sender *s)
+{
+	struct migrate_message m;
+	int ret;
+
+	if (!channel_readable(s->c))
+		return 0;
+	ret = take_message(s, &m);
+	return ret || is_stale(s, &m) ? ret : unexpected(s, &m);
+}
+
+/* the link broke while we wrote: has it said why */
+static void last_word(struct sender *s)
+{
+	struct migrate_message m;
+	char err[512];
+
+	if (s->told || s->state == SOURCE_GIVEN)
+		return;
+	s->c->late = NULL;
+	s->c->deadline = loop_now() + LAST_WORD_NS;
+	while (!section_next(&s->in, err, sizeof(err))) {
+		if (section_is(&s->in, MSG_FAILED)) {
+			take_failed(s);
+			return;
+		}
+		if (message_take(&s->in, &m, err, sizeof(err)))
+			return;
+	}
+}
+
+static int ask(struct sender *s, const char *tag, uint32_t number, uint32_t flags)
+{
+	int ret = message_put(&s->out, tag, number, flags);
+
+	return ret ? ret : channel_flush(s->c);
+}
+
+/* ---- memory --------------------------------------------------------------- */
+
+static void note_pages(void *owner, const struct pages_head *h)
+{
+	struct sender *s = owner;
+
+	if (h->kind != PAGES_ZERO)
+		s->not_zero += h->count;
+}
+
+static int put_pages(void *owner, uint64_t gpa, const void *data, uint32_t count)
+{
+	struct sender *s = owner;
+	struct migrate_now *now = &s->result->now;
+	int ret;
+
+	if (s->params->cancelled(s->params->owner))
+		return -ECANCELED;
+	ret = source_may_run(s->state) ? listen_to(s) : 0;
+	if (ret)
+		return ret;
+	ret = pages_put(&s->pages, gpa, data, count);
+	now->done += count;
+	if (!ret && source_may_run(s->state))
+		s->params->progress(s->params->owner, now);
+	return ret;
+}
+
+static int sync_target(struct sender *s)
+{
+	int ret = ask(s, MSG_SYNC, ++s->syncs, 0);
+
+	return ret ? ret : expect(s, MSG_SYNCED, s->syncs);
+}
+
+/* all that is pending, and how long that took until it was there */
+static int send_round(struct sender *s)
+{
+	struct migrate_now *now = &s->result->now;
+	uint64_t start = loop_now(), ns;
+	int ret;
+
+	be_patient(s);
+	now->total = now->done + s->guest->pending(s->guest->owner);
+	s->not_zero = 0;
+	ret = s->guest->send(s->guest->owner, put_pages, s);
+	s->pages.skip_zero = false;
+	/* a stale "ready" may be before the answer */
+	if (!ret)
+		ret = sync_target(s);
+	if (ret)
+		return ret;
+	ns = loop_now() - start;
+	pace_sent(&s->pace, s->not_zero, ns);
+	now->rate = s->pace.page_ns ? PAGES_SIZE * 1000 * MSEC / s->pace.page_ns : 0;
+	return s->guest->harvest(s->guest->owner);
+}
+
+/* ---- the pause ------------------------------------------------------------ */
+
+/* one section after the other, with the number that it has now */
+static int send_saved(struct sender *s)
+{
+	const struct buffer *b = &s->saved;
+	struct section_head h;
+	char tag[SECTION_TAG + 1] = "";
+	size_t at = 0;
+	int ret = 0;
+
+	while (!ret && !s->late && at < b->len) {
+		memcpy(&h, b->data + at, sizeof(h));
+		memcpy(tag, h.tag, SECTION_TAG);
+		at += sizeof(h);
+		s->state_sent = true;
+		ret = section_put(&s->out, tag, h.version, b->data + at, h.len, NULL, 0);
+		at += h.len;
+	}
+	return ret;
+}
+
+/* stopped; what the guest's devices still write is in the pages */
+static int save_state(struct sender *s)
+{
+	struct sink out = { .write = buffer_write, .owner = &s->saved };
+	int ret;
+
+	s->saved.len = 0;
+	ret = s->guest->state(s->guest->owner, &out);
+	return ret ? ret : s->guest->harvest(s->guest->owner);
+}
+
+/* is there time for what is left; else the guest goes on */
+static bool fits(struct sender *s)
+{
+	uint64_t spent = loop_now() - s->stopped_at;
+	uint64_t left = pace_predict(&s->pace, s->guest->pending(s->guest->owner)) -
+			s->pace.state_ns;
+
+	if (spent + left <= s->params->downtime_ns)
+		return true;
+	pace_late(&s->pace, spent, s->params->downtime_ns);
+	on_late(s);
+	return false;
+}
+
+static int offer(struct sender *s, bool paused)
+{
+	int ret = s->guest->send(s->guest->owner, put_pages, s);
+
+	if (!ret && !s->late)
+		ret = send_saved(s);
+	if (ret || s->late)
+		return ret;
+	ret = vmstate_put_end(&s->out);
+	if (!ret)
+		ret = step(s, SOURCE_OFFER);
+	if (!ret)
+		ret = ask(s, MSG_OFFER, s->attempt, paused ? OFFER_PAUSED : 0);
+	/* the clock may have run out in that: then there is no turn for "ready" */
+	if (!ret && !s->late)
+		ret = expect(s, MSG_READY, s->attempt);
+	return ret ? ret : channel_check(s->c);
+}
+
+/* the point of no return */
+static int give(struct sender *s)
+{
+	uint64_t sent;
+	size_t wanted;
+	int ret;
+
+	s->c->late = NULL;
+	s->c->deadline = 0;
+	ret = step(s, SOURCE_READY);
+	if (ret)
+		return ret;
+	/* nothing of it is in the buffer: what is sent from here on is "go" */
+	ret = channel_flush(s->c);
+	if (ret)
+		return ret;
+	step(s, SOURCE_GO);
+	s->c->wake_fd = -1;
+	s->c->deadline = loop_now() + GIVEN_NS;
+	sent = s->c->sent;
+	ret = message_put(&s->out, MSG_GO, s->attempt, 0);
+	wanted = s->c->used;
+	if (!ret)
+		ret = channel_flush(s->c);
+	/* TLS keeps bytes of its own */
+	if (ret && !s->c->tls && s->c->sent - sent < wanted) {
+		step(s, SOURCE_UNSENT);
+		return ret;
+	}
+	if (!ret)
+		ret = expect(s, MSG_RUNNING, s->attempt);
+	s->result->downtime_ns = loop_now() - s->stopped_at;
+	return ret ? ret : step(s, SOURCE_RUNNING);
+}
+
+/* 0, and moved or going on with rounds */
+static int try_to_finish(struct sender *s)
+{
+	uint64_t reserve = s->pace.trip_ns;
+	bool paused = false;
+	int ret;
+
+	s->late = false;
+	s->state_sent = false;
+	s->attempt++;
+	s->guest->throttle(s->guest->owner, 0);
+	s->stopped_at = loop_now();
+	ret = s->guest->stop(s->guest->owner, &paused);
+	/* from here on step() lets it go on */
+	step(s, SOURCE_STOP);
+	if (!ret)
+		ret = save_state(s);
+	if (ret)
+		return ret;
+	if (fits(s)) {
+		s->c->late = on_late;
+		s->c->owner = s;
+		s->c->deadline = s->stopped_at + s->params->downtime_ns -
+			(reserve < s->params->downtime_ns / 4 ? reserve : 0);
+		ret = offer(s, paused);
+		if (!ret && !s->late)
+			return give(s);
+		if (s->late)
+			pace_late(&s->pace, 0, s->params->downtime_ns);
+	}
+	if (ret)
+		return ret;
+	s->guest->throttle(s->guest->owner, s->result->now.throttle);
+	be_patient(s);
+	return s->state_sent ? ask(s, MSG_AGAIN, s->attempt, 0) : 0;
+}
+
+/* ---- all ------------------------------------------------------------------ */
+
+static int give_up(struct sender *s, uint64_t predicted)
+{
+	const struct migrate_now *now = &s->result->now;
+
+	return fail(s, -EBUSY, "after %u rounds the machine would still stand still for %.1f ms, %.1f ms were promised (--downtime); it goes on here, %" PRIu64 " KiB/s were sent and it was slowed down by %u %%",
+		    now->round, predicted / 1e6, s->params->downtime_ns / 1e6,
+		    now->rate >> 10, now->throttle);
+}
+
+static int send_rounds(struct sender *s)
+{
+	struct migrate_now *now = &s->result->now;
+	uint64_t before, pending;
+	int ret;
+
+	for (now->round = 1;; now->round++) {
+		before = s->guest->pending(s->guest->owner);
+		ret = send_round(s);
+		if (ret)
+			return ret;
+		pending = s->guest->pending(s->guest->owner);
+		now->predicted_ns = pace_predict(&s->pace, pending);
+		if (now->predicted_ns <= s->params->downtime_ns) {
+			ret = try_to_finish(s);
+			if (ret || s->state == SOURCE_MOVED)
+				return ret;
+		} else if (now->round > 1 && pending > before - before / 4) {
+			now->throttle = pace_throttle(now->throttle);
+			s->guest->throttle(s->guest->owner, now->throttle);
+		}
+		if (now->round >= ROUNDS_MAX || s->result->late >= LATE_MAX)
+			return give_up(s, now->predicted_ns);
+	}
+}
+
+static int send_hello(struct sender *s)
+{
+	const struct migrate_hello hello = {
+		.protocol = MIGRATE_PROTOCOL,
+		.flags = s->params->dry_run ? HELLO_DRY_RUN : 0,
+	};
+	int ret;
+
+	be_patient(s);
+	ret = section_put(&s->out, MSG_HELLO, 1, &hello, sizeof(hello), NULL, 0);
+	if (!ret)
+		ret = s->guest->begin(s->guest->owner, &s->out);
+	if (!ret)
+		ret = channel_flush(s->c);
+	return ret ? ret : expect(s, MSG_WELCOME, MIGRATE_PROTOCOL);
+}
+
+/* how long is the way, and how wide */
+static int measure(struct sender *s)
+{
+	static const uint8_t probe[MIGRATE_PROBE];
+	uint64_t start = loop_now(), ns;
+	unsigned int i;
+	int ret;
+
+	ret = sync_target(s);
+	s->pace.trip_ns = loop_now() - start;
+	start = loop_now();
+	for (i = 0; !ret && i < PROBES; i++)
+		ret = section_put(&s->out, MSG_PROBE, 1, probe, sizeof(probe), NULL, 0);
+	if (!ret)
+		ret = sync_target(s);
+	if (ret)
+		return ret;
+	ns = loop_now() - start;
+	s->pace.state_ns = STATE_NS;
+	s->pace.page_ns = 0;
+	pace_sent(&s->pace, PROBES * MIGRATE_PROBE / PAGES_SIZE, ns);
+	s->result->now.rate = s->pace.page_ns ?
+			      PAGES_SIZE * 1000 * MSEC / s->pace.page_ns : 0;
+	s->result->now.predicted_ns = pace_predict(&s->pace, 0);
+	return 0;
+}
+
+static int run(struct sender *s)
+{
+	int ret = send_hello(s);
+
+	if (!ret)
+		ret = measure(s);
+	if (ret || s->params->dry_run)
+		return ret;
+	if (s->result->now.predicted_ns > s->params->downtime_ns)
+		return give_up(s, s->result->now.predicted_ns);
+	ret = s->guest->track(s->guest->owner);
+	s->pages.skip_zero = true;
+	return ret ? ret : send_rounds(s);
+}
+
+static void end(struct sender *s, int ret)
+{
+	if (ret == -EPIPE || ret == -ECONNRESET)
+		last_word(s);
+	if (!source_ended(s->state))
+		step(s, s->state != SOURCE_GIVEN && (!ret || ret == -ECANCELED) ?
+		     SOURCE_GIVE_UP : SOURCE_CUT);
+	if (ret == -ECANCELED && s->state != SOURCE_DOUBT)
+		fail(s, ret, "the migration was given up");
+	else if (ret)
+		fail(s, ret, "%s: %s", s->c->peer, strerror(-ret));
+	s->result->state = s->state;
+}
+
+void source_run(struct channel *c, const struct migrate_guest *guest,
+		const struct migrate_params *params, struct migrate_result *result)
+{
+	struct sender s = {
+		.c = c, .guest = guest, .params = params, .result = result,
+		.out = { .write = channel_write, .owner = c },
+		.in = { .read = channel_read, .owner = c, .name = c->peer },
+	};
+	int ret = -ENOMEM;
+
+	memset(result, 0, sizeof(*result));
+	result->total = guest->total(guest->owner);
+	s.pages = (struct pages_out){
+		.coder = pages_coder_new(), .sink = &s.out,
+		.note = note_pages, .owner = &s,
+	};
+	if (s.pages.coder)
+		ret = run(&s);
+	guest->throttle(guest->owner, 0);
+	end(&s, ret);
+	result->bytes = c->sent;
+	pages_coder_free(s.pages.coder);
+	free(s.saved.data);
+}

@@ -1,0 +1,217 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * All that comes is hostile until it is checked, and goes nowhere but into the VM
+ * that is being made of it.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "migrate/channel.h"
+#include "migrate/target.h"
+
+#define LINGER_NS	2000000000ULL
+
+int target_init(struct target *t, struct channel *c, const struct target_guest *guest)
+{
+	*t = (struct target){
+		.c = c, .guest = guest,
+		.in = { .read = channel_read, .owner = c, .name = c->peer },
+		.out = { .write = channel_write, .owner = c },
+		.coder = pages_coder_new(),
+		.body = malloc(PAGES_BODY_MAX),
+	};
+	return t->coder && t->body ? 0 : -ENOMEM;
+}
+
+void target_free(struct target *t)
+{
+	pages_coder_free(t->coder);
+	free(t->body);
+}
+
+static int say(struct target *t, const char *tag, uint32_t number, char *err,
+	       size_t errlen)
+{
+	int ret = message_put(&t->out, tag, number, 0);
+
+	if (!ret)
+		ret = channel_flush(t->c);
+	if (ret)
+		snprintf(err, errlen, "%s: %s", t->c->peer, strerror(-ret));
+	return ret;
+}
+
+int target_hello(struct target *t, char *err, size_t errlen)
+{
+	struct source *in = &t->in;
+	int ret = section_next(in, err, errlen);
+
+	if (!ret && !section_is(in, MSG_HELLO))
+		ret = section_bad(in, err, errlen, "\"%s\" was wanted here", MSG_HELLO);
+	if (!ret)
+		ret = section_version(in, 1, err, errlen);
+	if (!ret)
+		ret = section_body(in, &t->hello, sizeof(t->hello), err, errlen);
+	if (ret)
+		return ret;
+	if (in->head.len != sizeof(t->hello))
+		return section_bad(in, err, errlen, "is too short");
+	if (t->hello.protocol != MIGRATE_PROTOCOL) {
+		section_bad(in, err, errlen, "speaks protocol %u, this vmmd %u: use the same vmmd on both sides",
+			    t->hello.protocol, MIGRATE_PROTOCOL);
+		return -ENOTSUP;
+	}
+	return 0;
+}
+
+/* ---- what comes ----------------------------------------------------------- */
+
+static int take_pages(struct target *t, char *err, size_t errlen)
+{
+	struct source *in = &t->in;
+	struct pages_head h;
+	uint8_t *to;
+	int ret = section_version(in, PAGES_VERSION, err, errlen);
+
+	if (!ret)
+		ret = section_body(in, t->body, PAGES_BODY_MAX, err, errlen);
+	if (ret)
+		return ret;
+	if (pages_check(t->body, in->head.len, &h))
+		return section_bad(in, err, errlen, "has pages that are not possible");
+	to = t->guest->place(t->guest->owner, h.gpa, h.count * PAGES_SIZE);
+	if (!to)
+		return section_bad(in, err, errlen, "has pages that are not in RAM");
+	if (pages_get(t->coder, t->body, in->head.len, to))
+		return section_bad(in, err, errlen, "its pages cannot be unpacked");
+	return 0;
+}
+
+static int take_again(struct target *t, const struct migrate_message *m, char *err,
+		      size_t errlen)
+{
+	if (target_step(&t->state, TARGET_AGAIN))
+		return section_bad(&t->in, err, errlen, "comes out of turn");
+	t->offer = m->number;
+	if (!t->state_begun)
+		return 0;
+	t->state_begun = false;
+	return t->guest->again(t->guest->owner, err, errlen);
+}
+
+/* is it one of ours; *ret: then what came of it */
+static bool take_message(struct target *t, int *ret, bool *done, char *err,
+			 size_t errlen)
+{
+	struct source *in = &t->in;
+	struct migrate_message m;
+
+	if (section_is(in, MSG_PROBE)) {
+		*ret = section_version(in, 1, err, errlen);
+		if (!*ret)
+			*ret = section_body(in, t->body, MIGRATE_PROBE, err, errlen);
+		return true;
+	}
+	if (!section_is(in, MSG_SYNC) && !section_is(in, MSG_AGAIN) &&
+	    !section_is(in, MSG_OFFER) && !section_is(in, MSG_GO))
+		return false;
+	*ret = message_take(in, &m, err, errlen);
+	if (*ret)
+		return true;
+	if (section_is(in, MSG_SYNC)) {
+		*ret = say(t, MSG_SYNCED, m.number, err, errlen);
+	} else if (section_is(in, MSG_AGAIN)) {
+		*ret = take_again(t, &m, err, errlen);
+	} else if (section_is(in, MSG_OFFER)) {
+		t->offer = m.number;
+		t->paused = m.flags & OFFER_PAUSED;
+		*ret = t->guest->loaded(t->guest->owner, t->c->peer, err, errlen);
+		*done = true;
+	} else {
+		*ret = section_bad(in, err, errlen, "comes out of turn");
+	}
+	return true;
+}
+
+/* until an offer is loaded and checked */
+static int take_all(struct target *t, char *err, size_t errlen)
+{
+	bool done = false;
+	int ret = 0;
+
+	while (!ret && !done) {
+		ret = section_next(&t->in, err, errlen);
+		if (ret)
+			return ret;
+		if (section_is(&t->in, PAGES_TAG)) {
+			ret = take_pages(t, err, errlen);
+		} else if (!take_message(t, &ret, &done, err, errlen)) {
+			t->state_begun = true;
+			ret = t->guest->load(t->guest->owner, &t->in, err, errlen);
+		}
+	}
+	return ret;
+}
+
+int target_load(struct target *t, char *err, size_t errlen)
+{
+	int ret = say(t, MSG_WELCOME, MIGRATE_PROTOCOL, err, errlen);
+
+	return ret ? ret : take_all(t, err, errlen);
+}
+
+/* "go", or "again"; 1: it is ours */
+static int take_answer(struct target *t, char *err, size_t errlen)
+{
+	struct source *in = &t->in;
+	struct migrate_message m;
+	int ret = section_next(in, err, errlen);
+
+	if (!ret && !section_is(in, MSG_GO) && !section_is(in, MSG_AGAIN))
+		ret = section_bad(in, err, errlen, "\"%s\" was wanted here", MSG_GO);
+	if (!ret)
+		ret = message_take(in, &m, err, errlen);
+	if (!ret && m.number != t->offer)
+		ret = section_bad(in, err, errlen, "is of offer %u, the last was %u",
+				  m.number, t->offer);
+	if (ret)
+		return ret;
+	if (section_is(in, MSG_AGAIN))
+		return take_again(t, &m, err, errlen);
+	return target_step(&t->state, TARGET_GO) ?
+	       section_bad(in, err, errlen, "comes out of turn") : 1;
+}
+
+int target_wait(struct target *t, char *err, size_t errlen)
+{
+	char ignored[256];
+	int ret;
+
+	for (;;) {
+		target_step(&t->state, TARGET_LOADED);
+		ret = say(t, MSG_READY, t->offer, err, errlen);
+		if (!ret)
+			ret = take_answer(t, err, errlen);
+		if (ret > 0)
+			break;
+		if (!ret)
+			ret = take_all(t, err, errlen);
+		if (ret)
+			return ret;
+	}
+	/* it runs here, whether that is heard or not */
+	say(t, MSG_RUNNING, t->offer, ignored, sizeof(ignored));
+	return 0;
+}
+
+void target_fail(struct target *t, const char *why)
+{
+	size_t len = strnlen(why, MIGRATE_TEXT);
+
+	if (target_step(&t->state, TARGET_FAIL))
+		return;
+	if (!section_put(&t->out, MSG_FAILED, 1, why, len, NULL, 0))
+		channel_linger(t->c, LINGER_NS);
+}

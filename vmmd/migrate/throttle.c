@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: GPL-2.0
+#define _GNU_SOURCE 1		/* pthread_setname_np */
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "loop.h"
+#include "migrate/throttle.h"
+#include "vm.h"
+
+#define PERIOD_NS	50000000ULL	/* a pause is shorter than this */
+
+struct throttle {
+	struct vm *vm;
+	pthread_t thread;
+	pthread_mutex_t lock;		/* of what follows */
+	pthread_cond_t changed;
+	unsigned int percent;
+	bool ending;
+};
+
+/* lock held; until then, or something changes */
+static void wait_until(struct throttle *t, uint64_t when, unsigned int percent)
+{
+	const struct timespec ts = { when / 1000000000, when % 1000000000 };
+
+	while (!t->ending && t->percent == percent && loop_now() < when)
+		pthread_cond_timedwait(&t->changed, &t->lock, &ts);
+}
+
+static void hold(struct vm *vm, bool on)
+{
+	pthread_mutex_lock(&vm->lock);
+	if (on)
+		vm_pause(vm, VM_PAUSE_THROTTLE);
+	else
+		vm_resume(vm, VM_PAUSE_THROTTLE);
+	pthread_mutex_unlock(&vm->lock);
+}
+
+/* t->lock held, but not while the VM's is waited for */
+static void one_period(struct throttle *t)
+{
+	uint64_t start = loop_now();
+	unsigned int percent = t->percent;
+
+	pthread_mutex_unlock(&t->lock);
+	hold(t->vm, true);
+	pthread_mutex_lock(&t->lock);
+	wait_until(t, start + PERIOD_NS / 100 * percent, percent);
+	pthread_mutex_unlock(&t->lock);
+	hold(t->vm, false);
+	pthread_mutex_lock(&t->lock);
+	wait_until(t, start + PERIOD_NS, percent);
+}
+
+static void *throttle_main(void *arg)
+{
+	struct throttle *t = arg;
+
+	pthread_mutex_lock(&t->lock);
+	while (!t->ending) {
+		if (t->percent)
+			one_period(t);
+		else
+			pthread_cond_wait(&t->changed, &t->lock);
+	}
+	pthread_mutex_unlock(&t->lock);
+	return NULL;
+}
+
+struct throttle *throttle_new(struct vm *vm)
+{
+	struct throttle *t = calloc(1, sizeof(*t));
+	pthread_condattr_t attr;
+
+	if (!t)
+		return NULL;
+	t->vm = vm;
+	pthread_mutex_init(&t->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);	/* loop_now's */
+	pthread_cond_init(&t->changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (!pthread_create(&t->thread, NULL, throttle_main, t)) {
+		pthread_setname_np(t->thread, "throttle");
+		return t;
+	}
+	pthread_cond_destroy(&t->changed);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+	return NULL;
+}
+
+void throttle_set(struct throttle *t, unsigned int percent)
+{
+	pthread_mutex_lock(&t->lock);
+	t->percent = percent;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void throttle_free(struct throttle *t)
+{
+	if (!t)
+		return;
+	pthread_mutex_lock(&t->lock);
+	t->ending = true;
+	pthread_cond_broadcast(&t->changed);
+	pthread_mutex_unlock(&t->lock);
+	pthread_join(t->thread, NULL);
+	pthread_cond_destroy(&t->changed);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
