@@ -50,7 +50,7 @@ static int resume_main(const struct verb *verb, int argc, char **argv)
 
 	if (ret >= 0)
 		return ret;
-	result = client_ask(name, "resume", json_pack("{sb}", "force", force),
+	result = client_ask(name, "resume", force ? json_pack("{sb}", "force", 1) : NULL,
 			    CLIENT_PATIENCE_MS);
 	json_decref(result);
 	return result ? VM_EXIT_OK : VM_EXIT_ERROR;

@@ -5,9 +5,6 @@
  * runs it has to be ours.
  */
 #include <errno.h>
-#include <linux/virtio_net.h>
-#include <net/ethernet.h>
-#include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -67,47 +64,6 @@ static int guest_again(void *owner, char *err, size_t errlen)
 	return -EIO;
 }
 
-/* ---- announcing ----------------------------------------------------------- */
-
-/*
- * Switches learn where a MAC is from what it sends: a reverse ARP request, which
- * wants no answer of anybody and needs no address (RFC 903).
- */
-static void announce(struct vm *vm)
-{
-	struct __attribute__((packed)) {
-		struct virtio_net_hdr_mrg_rxbuf net;
-		struct ether_header ether;
-		struct arphdr arp;
-		uint8_t sender[6], sender_ip[4], target[6], target_ip[4];
-		uint8_t pad[18];	/* the shortest frame has 60 bytes */
-	} frame = {
-		.ether.ether_type = htobe16(ETHERTYPE_REVARP),
-		.arp = {
-			.ar_hrd = htobe16(ARPHRD_ETHER),
-			.ar_pro = htobe16(ETHERTYPE_IP),
-			.ar_hln = 6, .ar_pln = 4,
-			.ar_op = htobe16(ARPOP_RREQUEST),
-		},
-	};
-	struct net *net = machine_net(vm->machine);
-	struct vm_config config = vm->opt->config;
-	struct iovec iov = { .iov_base = &frame, .iov_len = sizeof(frame) };
-
-	if (!net || config.net != NET_TAP)
-		return;
-	machine_describe(vm->machine, &config);
-	memset(frame.ether.ether_dhost, 0xff, sizeof(frame.ether.ether_dhost));
-	memcpy(frame.ether.ether_shost, config.mac, sizeof(config.mac));
-	memcpy(frame.sender, config.mac, sizeof(config.mac));
-	memcpy(frame.target, config.mac, sizeof(config.mac));
-	if (!net->has_header) {
-		iov.iov_base = &frame.ether;
-		iov.iov_len -= sizeof(frame.net);
-	}
-	net->ops->send(net, 0, &iov, 1, iov.iov_len);
-}
-
 /* ---- making it ------------------------------------------------------------ */
 
 static int load(struct vm *vm, void *owner, char *err, size_t errlen)
@@ -121,6 +77,17 @@ static int load(struct vm *vm, void *owner, char *err, size_t errlen)
 	ret = vmstate_check_memory(&r->st, machine_mem(vm->machine), r->c->peer, err,
 				   errlen);
 	return ret ? ret : target_load(&r->t, err, errlen);
+}
+
+/* a switch between the hosts is to find it here */
+static void announce(struct vm *vm)
+{
+	struct net *net = machine_net(vm->machine);
+	struct vm_config config = vm->opt->config;
+
+	machine_describe(vm->machine, &config);
+	if (net && config.net == NET_TAP)
+		net_announce(net, config.mac);
 }
 
 static int commit(struct vm *vm, void *owner, char *err, size_t errlen)

@@ -69,6 +69,9 @@ struct net {
 	void *owner;
 };
 
+/* send what tells switches that this MAC is here now; machine lock held */
+void net_announce(struct net *net, const uint8_t mac[6]);
+
 /* for the back ends */
 static inline void net_received(struct net *net)
 {
