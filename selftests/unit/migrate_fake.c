@@ -342,6 +342,38 @@ void fake_migrate(struct fake_run *r)
 	pthread_join(target, NULL);
 }
 
+struct feed {
+	const uint8_t *stream;
+	size_t len;
+	int fd;
+};
+
+static void *feed_main(void *arg)
+{
+	struct feed *f = arg;
+
+	/* it may hang up before it has read all */
+	pass_on(f->fd, f->stream, f->len);
+	shutdown(f->fd, SHUT_WR);
+	return NULL;
+}
+
+void fake_feed(struct fake_run *r, const void *stream, size_t len)
+{
+	struct feed feed = { stream, len, -1 };
+	struct target_thread tt = { .r = r };
+	pthread_t feeder;
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	feed.fd = sv[0];
+	tt.fd = sv[1];
+	assert_int_equal(pthread_create(&feeder, NULL, feed_main, &feed), 0);
+	target_main(&tt);
+	pthread_join(feeder, NULL);
+	close(sv[0]);
+}
+
 void fake_free(struct fake_run *r)
 {
 	free(r->wire.record);

@@ -1,0 +1,295 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Streams that no source sends: out of order, too long, beyond RAM, of another
+ * version. Each ends with a line that names the section, and no guest runs.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "migrate/message.h"
+#include "migrate_fake.h"
+#include "state/buffer.h"
+#include "state/pages.h"
+
+static struct fake_run *r;
+static struct buffer stream;
+static struct sink out;
+static uint8_t big[2 << 20];
+
+static int setup(void **state)
+{
+	r = malloc(sizeof(*r));
+	assert_non_null(r);
+	fake_init(r);
+	out = (struct sink){ .write = buffer_write, .owner = &stream };
+	stream.len = 0;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	fake_free(r);
+	free(r);
+	free(stream.data);
+	memset(&stream, 0, sizeof(stream));
+	return 0;
+}
+
+static void put(const char *tag, const void *body, size_t len)
+{
+	assert_int_equal(section_put(&out, tag, 1, body, len, NULL, 0), 0);
+}
+
+static void say(const char *tag, uint32_t number)
+{
+	assert_int_equal(message_put(&out, tag, number, 0), 0);
+}
+
+static void hello(void)
+{
+	const struct migrate_hello h = { .protocol = MIGRATE_PROTOCOL };
+
+	put(MSG_HELLO, &h, sizeof(h));
+	put("fake-vm", "x", 1);
+}
+
+static void regs(void)
+{
+	put("fake-regs", big, FAKE_REGS);
+}
+
+static void pages(uint64_t gpa, uint32_t count, uint32_t kind, size_t len)
+{
+	const struct pages_head h = { gpa, count, kind };
+
+	assert_int_equal(section_put(&out, PAGES_TAG, PAGES_VERSION, &h, sizeof(h),
+				     big, len), 0);
+}
+
+/* it ends like that, and has touched nothing else */
+static void ends(const char *wanted)
+{
+	static const uint8_t zeroes[FAKE_BYTES];
+
+	fake_feed(r, stream.data, stream.len);
+	assert_int_not_equal(r->target_ret, 0);
+	assert_false(r->target.runs);
+	if (!strstr(r->target_err, wanted))
+		print_error("'%s' does not say '%s'\n", r->target_err, wanted);
+	assert_non_null(strstr(r->target_err, wanted));
+	assert_null(strchr(r->target_err, '\n'));
+	assert_memory_equal(r->target.mem, zeroes, FAKE_BYTES);
+}
+
+static void test_good(void **state)
+{
+	hello();
+	regs();
+	put("end", NULL, 0);
+	say(MSG_OFFER, 1);
+	say(MSG_GO, 1);
+	fake_feed(r, stream.data, stream.len);
+	assert_int_equal(r->target_ret, 0);
+	assert_true(r->target.runs);
+}
+
+static void test_nothing(void **state)
+{
+	ends("ends in the middle, in the head of section 0");
+}
+
+static void test_not_us(void **state)
+{
+	static const char http[] = "GET / HTTP/1.1\r\nHost: there\r\nAccept: nothing\r\n\r\n";
+
+	buffer_write(&stream, http, sizeof(http));
+	ends("the head of section 0 is damaged");
+}
+
+static void test_no_hello(void **state)
+{
+	regs();
+	ends("section 0 \"fake-regs\": \"migrate\" was wanted here");
+}
+
+static void test_newer(void **state)
+{
+	const struct migrate_hello h = { .protocol = MIGRATE_PROTOCOL + 1 };
+
+	put(MSG_HELLO, &h, sizeof(h));
+	ends("section 0 \"migrate\": speaks protocol 2");
+}
+
+static void test_short_hello(void **state)
+{
+	put(MSG_HELLO, "x", 1);
+	ends("section 0 \"migrate\"");
+}
+
+static void test_go_without_offer(void **state)
+{
+	hello();
+	regs();
+	put("end", NULL, 0);
+	say(MSG_GO, 0);
+	ends("\"go\": comes out of turn");
+}
+
+static void test_go_of_another(void **state)
+{
+	hello();
+	regs();
+	put("end", NULL, 0);
+	say(MSG_OFFER, 7);
+	say(MSG_GO, 8);
+	ends("\"go\": is of offer 8, the last was 7");
+}
+
+static void test_go_after_again(void **state)
+{
+	hello();
+	regs();
+	put("end", NULL, 0);
+	say(MSG_OFFER, 1);
+	say(MSG_AGAIN, 1);
+	say(MSG_GO, 1);
+	ends("\"go\": comes out of turn");
+}
+
+static void test_pages_after_offer(void **state)
+{
+	hello();
+	regs();
+	put("end", NULL, 0);
+	say(MSG_OFFER, 1);
+	pages(0, 1, PAGES_RAW, PAGES_SIZE);
+	ends("\"pages\": \"go\" was wanted here");
+}
+
+static void test_offer_without_state(void **state)
+{
+	hello();
+	say(MSG_OFFER, 1);
+	ends("has no registers");
+}
+
+static void test_state_twice(void **state)
+{
+	hello();
+	regs();
+	regs();
+	ends("section 3 \"fake-regs\": was not wanted here");
+}
+
+static void test_unknown(void **state)
+{
+	hello();
+	put("more", "x", 1);
+	ends("section 2 \"more\": was not wanted here");
+}
+
+static void test_pages_beyond(void **state)
+{
+	memset(big, 0x55, sizeof(big));
+	hello();
+	pages(FAKE_BYTES, 1, PAGES_RAW, PAGES_SIZE);
+	ends("section 2 \"pages\": has pages that are not in RAM");
+}
+
+static void test_pages_across(void **state)
+{
+	memset(big, 0x55, sizeof(big));
+	hello();
+	pages(FAKE_BYTES - PAGES_SIZE, 2, PAGES_RAW, 2 * PAGES_SIZE);
+	ends("section 2 \"pages\": has pages that are not in RAM");
+}
+
+static void test_pages_wrap(void **state)
+{
+	hello();
+	pages(-PAGES_SIZE, 2, PAGES_RAW, 2 * PAGES_SIZE);
+	ends("section 2 \"pages\": has pages that are not possible");
+}
+
+static void test_pages_too_many(void **state)
+{
+	hello();
+	pages(0, PAGES_MAX + 1, PAGES_ZERO, 0);
+	ends("section 2 \"pages\": has pages that are not possible");
+}
+
+static void test_pages_not_zstd(void **state)
+{
+	hello();
+	pages(0, 2, PAGES_ZSTD, 100);
+	ends("section 2 \"pages\": its pages cannot be unpacked");
+}
+
+static void test_long_pages(void **state)
+{
+	hello();
+	pages(0, 1, PAGES_RAW, PAGES_BYTES + 1);
+	ends("section 2 \"pages\": has 1048593 bytes, at most 1048592 are possible");
+}
+
+static void test_long_probe(void **state)
+{
+	hello();
+	put(MSG_PROBE, big, MIGRATE_PROBE + 1);
+	ends("section 2 \"probe\": has 262145 bytes");
+}
+
+static void test_long_message(void **state)
+{
+	hello();
+	put(MSG_SYNC, big, 100);
+	ends("section 2 \"sync\": has 100 bytes");
+}
+
+static void test_swapped(void **state)
+{
+	struct section_head h;
+	size_t at = sizeof(h) + sizeof(struct migrate_hello);
+
+	/* the second section, as what it is, in the place of the first */
+	hello();
+	memmove(stream.data, stream.data + at, stream.len - at);
+	stream.len -= at;
+	ends("section 1 \"fake-vm\": stands where section 0 should be");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test_setup_teardown(test_good, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_nothing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_not_us, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_hello, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_short_hello, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_go_without_offer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_go_of_another, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_go_after_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_after_offer, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_offer_without_state, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_state_twice, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_unknown, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_beyond, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_across, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_wrap, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_too_many, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_pages_not_zstd, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_long_pages, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_long_probe, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_long_message, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_swapped, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
