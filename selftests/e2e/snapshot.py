@@ -98,7 +98,8 @@ class Test:
     def modules(root):
         found = {f.removesuffix(".xz"): os.path.join(d, f)
                  for d, _, files in os.walk(root or "/nonexistent") for f in files}
-        return [found[m + ".ko"] for m in MODULES] if root else []
+        # what is missing is in the kernel itself
+        return [found[m + ".ko"] for m in MODULES if m + ".ko" in found]
 
     def path(self, name):
         return os.path.join(self.dir, name)
