@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""End-to-end: a guest that checks its memory moves from one vmmd to another.
+
+    migrate.py --kernel VMLINUZ --work DIR [--moves N]
+
+Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
+busybox. Prints TAP; exits 0 if nothing failed.
+"""
+import argparse
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+sys.dont_write_bytecode = True
+from console import SCALE  # noqa: E402 (beside this file)
+from counting import INIT, TIMEOUT, Guest, names, vmmd  # noqa: E402
+from initrd import make_initrd  # noqa: E402
+
+# of an emulator on a busy machine; what is promised is kept all the same
+DOWNTIME = int(os.environ.get("VMM_MIGRATE_DOWNTIME", "4000"))
+
+
+class Test:
+    def __init__(self, args, initrd):
+        self.dir = args.work
+        self.moves = args.moves
+        self.transcript = os.path.join(args.work, "migrate.txt")
+        self.run = ["run", "--kernel", args.kernel, "--initrd", initrd, "--memory", "192M",
+                    "--cpus", "2", "--append", "console=ttyS0 quiet", "--name", "m0"]
+        self.names = 0
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def receive(self, *options, at=None):
+        """Another vmmd that waits, and its name."""
+        self.names += 1
+        name = "m%d" % self.names
+        at = at or "unix:" + self.path("sock")
+        guest = Guest(["receive", at, "--name", name, *options], self.transcript)
+        if at.startswith("unix:"):
+            deadline = time.monotonic() + TIMEOUT * SCALE
+            while not os.path.exists(at[5:]):
+                if time.monotonic() > deadline:
+                    raise AssertionError("vmmd receive does not listen")
+                time.sleep(0.05)
+        else:
+            wait_listening(self)
+        return guest, name
+
+    def unix(self):
+        return "unix:" + self.path("sock")
+
+
+def move(test, guest, name, *options, receive=(), at=None):
+    """Another vmmd's guest, which goes on where this one was, and its name."""
+    before = guest.count()
+    target, new = test.receive(*receive, at=at)
+    said = vmmd("migrate", name, at or test.unix(), "--downtime", str(DOWNTIME), *options)
+    print("# " + said.strip(), flush=True)
+    guest.end(0)
+    stood = float(re.search(r"stood still for ([\d.]+) ms", said).group(1))
+    if stood > DOWNTIME:
+        raise AssertionError("stood still for %f ms, %d were promised" % (stood, DOWNTIME))
+    after = target.count()
+    if not before <= after:
+        raise AssertionError("count %d here, %d there" % (before, after))
+    target.count(after + 2)
+    if names() != [new]:
+        raise AssertionError("list says %r, wanted only %s" % (names(), new))
+    return target, new
+
+
+def moves(test):
+    """From one to the next, the given number of times."""
+    guest, name = Guest(test.run, test.transcript), "m0"
+    guest.count(2)
+    for _ in range(test.moves):
+        with guest:
+            guest, name = move(test, guest, name)
+    vmmd("kill", name)
+    guest.con.close()
+
+
+def stays(test, wanted, *options, receive=(), at=None, ends=1, meanwhile=None):
+    """The migration fails with that line, and the guest has not noticed."""
+    with Guest(test.run, test.transcript) as guest:
+        before = guest.count(2)
+        target, _ = test.receive(*receive, at=at)
+        with target:
+            argv = ["vmmd", "migrate", "m0", at or test.unix(), *options]
+            p = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                 stderr=subprocess.PIPE, text=True)
+            killed = meanwhile and meanwhile(target)
+            _, said = p.communicate(timeout=TIMEOUT * SCALE)
+            if p.returncode == 0 or not re.search(wanted, said):
+                raise AssertionError("exit status %d, %r, wanted %r" % (p.returncode, said, wanted))
+            print("# " + said.strip().splitlines()[-1], flush=True)
+            if not killed:
+                target.end(ends)
+        guest.count(before + 3)
+        if names() != ["m0"]:
+            raise AssertionError("list says %r" % names())
+        if json.loads(vmmd("info", "m0", "--json"))["state"] != "running":
+            raise AssertionError("m0 does not run")
+        vmmd("kill", "m0")
+
+
+def wait_until_sending(test):
+    deadline = time.monotonic() + TIMEOUT * SCALE
+    while os.path.exists(test.path("sock")):
+        if time.monotonic() > deadline:
+            raise AssertionError("nobody connects")
+        time.sleep(0.05)
+    time.sleep(0.5 * SCALE)
+
+
+# so slow that it lasts until something happens
+SLOW = ("--bandwidth", "256K")
+
+
+def cancelled(test):
+    def cancel(_):
+        wait_until_sending(test)
+        vmmd("migrate-cancel", "m0")
+    stays(test, "given up", *SLOW, meanwhile=cancel)
+
+
+def target_killed(test):
+    def kill(target):
+        wait_until_sending(test)
+        target.con.process.kill()
+        return True
+    stays(test, "unix:.*sock", *SLOW, meanwhile=kill)
+
+
+def interrupted(test):
+    """Ctrl-C: the guest stays, and the other side ends."""
+    with Guest(test.run, test.transcript) as guest:
+        before = guest.count(2)
+        target, _ = test.receive()
+        with target:
+            p = subprocess.Popen(["vmmd", "migrate", "m0", test.unix(), *SLOW],
+                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            wait_until_sending(test)
+            p.send_signal(signal.SIGINT)
+            p.wait(TIMEOUT * SCALE)
+            target.end(1)
+        guest.count(before + 3)
+        vmmd("kill", "m0")
+
+
+def promise_kept(test):
+    """Not even a guest that does nothing would stand still for so short a time."""
+    stays(test, "were promised", "--downtime", "1")
+
+
+def refused(test):
+    stays(test, "other options", receive=("--cpus", "3"), ends=2)
+
+
+def dry_run(test):
+    with Guest(test.run, test.transcript) as guest:
+        before = guest.count(2)
+        target, _ = test.receive()
+        with target:
+            print("# " + vmmd("migrate", "m0", test.unix(), "--dry-run").strip())
+            target.end(0)
+        guest.count(before + 2)
+        vmmd("kill", "m0")
+
+
+def make_certificates(test):
+    """An authority, one certificate of it for both sides, and one of another."""
+    for name in ("ca", "other"):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "36500", "-subj",
+                        "/CN=" + name, "-keyout", test.path(name + "-key.pem"),
+                        "-out", test.path(name + ".pem")], check=True, capture_output=True)
+    for name in ("ca", "other"):
+        directory = test.path("tls-" + name)
+        os.makedirs(directory)
+        with open(test.path("ext"), "w", encoding="ascii") as f:
+            f.write("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
+        subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt",
+                        "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=host",
+                        "-keyout", directory + "/key.pem", "-out", test.path("csr")],
+                       check=True, capture_output=True)
+        subprocess.run(["openssl", "x509", "-req", "-in", test.path("csr"), "-CA",
+                        test.path(name + ".pem"), "-CAkey", test.path(name + "-key.pem"),
+                        "-CAcreateserial", "-days", "36500", "-extfile", test.path("ext"),
+                        "-out", directory + "/cert.pem"], check=True, capture_output=True)
+        shutil.copy(test.path("ca.pem"), directory + "/ca.pem")
+
+
+TCP = "tcp:127.0.0.1:7321"
+
+
+def wait_listening(test):
+    """Until somebody listens at TCP."""
+    deadline = time.monotonic() + TIMEOUT * SCALE
+    while True:
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            if re.search(r":%04X 00000000:0000 0A" % 7321, f.read()):
+                return
+        if time.monotonic() > deadline:
+            raise AssertionError("vmmd receive does not listen")
+        time.sleep(0.05)
+
+
+def tls(test):
+    make_certificates(test)
+    directory = ("--tls-dir", test.path("tls-ca"))
+    guest = Guest(test.run, test.transcript)
+    with guest:
+        guest.count(2)
+        target, name = move(test, guest, "m0", *directory, receive=directory, at=TCP)
+    with target:
+        vmmd("kill", name)
+
+
+def tls_stranger(test):
+    """A certificate of somebody else opens nothing."""
+    stays(test, "TLS", "--tls-dir", test.path("tls-other"),
+          receive=("--tls-dir", test.path("tls-ca")), at=TCP)
+
+
+def in_the_clear(test):
+    """Not even to an address of this host's own, if it is not a loopback's."""
+    with Guest(test.run, test.transcript) as guest:
+        before = guest.count(2)
+        subprocess.run(["ip", "address", "add", "198.51.100.1/32", "dev", "lo"], check=True)
+        target, _ = test.receive(at="tcp::7321")
+        with target:
+            said = vmmd("migrate", "m0", "tcp:198.51.100.1", wanted=1)
+            if not re.search("in the clear.*--tls-dir.*--insecure", said):
+                raise AssertionError("said %r" % said)
+            target.end(1)
+        guest.count(before + 2)
+        vmmd("kill", "m0")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--moves", type=int, default=3)
+    args = parser.parse_args()
+    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
+    os.makedirs(args.work, exist_ok=True)
+    initrd = os.path.join(args.work, "initrd")
+    make_initrd(initrd, INIT)
+    test = Test(args, initrd)
+    tests = [
+        ("a running machine moves on, and on", lambda: moves(test)),
+        ("it can be asked whether it could", lambda: dry_run(test)),
+        ("migrate-cancel keeps it here", lambda: cancelled(test)),
+        ("so does Ctrl-C", lambda: interrupted(test)),
+        ("so does the end of the other side", lambda: target_killed(test)),
+        ("what was promised is kept: it stays", lambda: promise_kept(test)),
+        ("another machine than it is refused", lambda: refused(test)),
+        ("it moves over TLS", lambda: tls(test)),
+        ("and is not sent in the clear", lambda: in_the_clear(test)),
+        ("nor to somebody else", lambda: tls_stranger(test)),
+    ]
+    print("TAP version 13\n1..%d" % len(tests), flush=True)
+    failed = 0
+    for number, (name, run) in enumerate(tests, 1):
+        try:
+            run()
+            print("ok %d - %s" % (number, name), flush=True)
+        except Exception as error:  # whatever it is, the next test can run
+            failed += 1
+            print("not ok %d - %s" % (number, name), flush=True)
+            print("# " + str(error).replace("\n", "\n# "), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
