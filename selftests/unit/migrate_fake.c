@@ -313,7 +313,7 @@ void fake_init(struct fake_run *r)
 	};
 }
 
-void fake_migrate(struct fake_run *r)
+static void run_source(struct fake_run *r, int fd)
 {
 	const struct migrate_guest guest = {
 		.owner = &r->source, .begin = src_begin, .total = src_total,
@@ -321,10 +321,18 @@ void fake_migrate(struct fake_run *r)
 		.send = src_send, .stop = src_stop, .go_on = src_go_on,
 		.state = src_state, .throttle = src_throttle,
 	};
+	struct channel *c = channel_new(fd, fd, "the target");
+
+	assert_non_null(c);
+	source_run(c, &guest, &r->params, &r->result);
+	channel_close(c);
+}
+
+void fake_migrate(struct fake_run *r)
+{
 	struct target_thread tt = { .r = r };
 	struct wire_end ends = { .wire = &r->wire };
 	pthread_t wire, target;
-	struct channel *c;
 	int a[2], b[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, a), 0);
@@ -334,10 +342,7 @@ void fake_migrate(struct fake_run *r)
 	tt.fd = b[1];
 	assert_int_equal(pthread_create(&wire, NULL, wire_main, &ends), 0);
 	assert_int_equal(pthread_create(&target, NULL, target_main, &tt), 0);
-	c = channel_new(a[0], a[0], "the target");
-	assert_non_null(c);
-	source_run(c, &guest, &r->params, &r->result);
-	channel_close(c);
+	run_source(r, a[0]);
 	pthread_join(wire, NULL);
 	pthread_join(target, NULL);
 }
@@ -371,6 +376,31 @@ void fake_feed(struct fake_run *r, const void *stream, size_t len)
 	assert_int_equal(pthread_create(&feeder, NULL, feed_main, &feed), 0);
 	target_main(&tt);
 	pthread_join(feeder, NULL);
+	close(sv[0]);
+}
+
+static void *answer_main(void *arg)
+{
+	struct feed *f = arg;
+	uint8_t dump[4096];
+
+	feed_main(f);
+	while (read(f->fd, dump, sizeof(dump)) > 0)
+		;
+	return NULL;
+}
+
+void fake_answer(struct fake_run *r, const void *stream, size_t len)
+{
+	struct feed feed = { stream, len, -1 };
+	pthread_t target;
+	int sv[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+	feed.fd = sv[0];
+	assert_int_equal(pthread_create(&target, NULL, answer_main, &feed), 0);
+	run_source(r, sv[1]);
+	pthread_join(target, NULL);
 	close(sv[0]);
 }
 

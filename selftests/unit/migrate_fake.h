@@ -69,6 +69,8 @@ void fake_init(struct fake_run *r);
 void fake_migrate(struct fake_run *r);	/* returns when both sides have ended */
 /* a target alone, and a stream that is said to be a source's, or its beginning */
 void fake_feed(struct fake_run *r, const void *stream, size_t len);
+/* and a source alone, with what is said to be a target's answers */
+void fake_answer(struct fake_run *r, const void *stream, size_t len);
 void fake_free(struct fake_run *r);
 /* asserts that one of the two has the guest, or that this is in doubt */
 void fake_check_one(struct fake_run *r);

@@ -264,6 +264,144 @@ static void test_swapped(void **state)
 	ends("section 1 \"fake-vm\": stands where section 0 should be");
 }
 
+/* ---- targets -------------------------------------------------------------- */
+
+static void stays(const char *wanted)
+{
+	fake_answer(r, stream.data, stream.len);
+	assert_int_equal(r->result.state, SOURCE_KEPT);
+	assert_true(r->source.runs);
+	assert_int_equal(r->source.stops, r->source.resumes);
+	if (!strstr(r->result.text, wanted))
+		print_error("'%s' does not say '%s'\n", r->result.text, wanted);
+	assert_non_null(strstr(r->result.text, wanted));
+	assert_null(strchr(r->result.text, '\n'));
+}
+
+static void test_silent_target(void **state)
+{
+	stays("the target: ends in the middle, in the head of section 0");
+}
+
+static void test_other_welcome(void **state)
+{
+	say(MSG_WELCOME, MIGRATE_PROTOCOL + 1);
+	stays("says \"welcome\" 2 while memory is sent");
+}
+
+static void test_running_at_once(void **state)
+{
+	say(MSG_RUNNING, 0);
+	stays("says \"running\" 0");
+}
+
+static void test_running_early(void **state)
+{
+	say(MSG_WELCOME, MIGRATE_PROTOCOL);
+	say(MSG_SYNCED, 1);
+	say(MSG_SYNCED, 2);
+	say(MSG_RUNNING, 1);
+	stays("says \"running\" 1 while memory is sent");
+}
+
+static void test_ready_early(void **state)
+{
+	say(MSG_WELCOME, MIGRATE_PROTOCOL);
+	say(MSG_SYNCED, 1);
+	say(MSG_SYNCED, 2);
+	say(MSG_READY, 1);
+	stays("says \"ready\" 1 while memory is sent");
+}
+
+static void test_synced_wrong(void **state)
+{
+	say(MSG_WELCOME, MIGRATE_PROTOCOL);
+	say(MSG_SYNCED, 9);
+	stays("says \"synced\" 9");
+}
+
+/* what is printed on a terminal is text */
+static void test_failed_escapes(void **state)
+{
+	static const char text[] = "no\033[2J\nyes";
+
+	put(MSG_FAILED, text, sizeof(text) - 1);
+	stays("refuses: no [2J yes");
+}
+
+static void test_failed_long(void **state)
+{
+	put(MSG_FAILED, big, MIGRATE_TEXT + 1);
+	stays("section 0 \"failed\": has 1025 bytes");
+}
+
+/* ---- anything ------------------------------------------------------------- */
+
+static unsigned int next_random(unsigned int *seed)
+{
+	*seed = *seed * 1103515245 + 12345;
+	return *seed >> 16;
+}
+
+/*
+ * Sections that are whole, in any order: the guest runs if "go" came for the last
+ * offer, with nothing between the two, and a state before it.
+ */
+static void random_stream(unsigned int seed)
+{
+	static const char *const tags[] = {
+		"fake-regs", "end", MSG_OFFER, MSG_GO, MSG_AGAIN, MSG_SYNC,
+	};
+	unsigned int n = 1 + next_random(&seed) % 10, number, tag;
+	unsigned int last = 9, offered = 0;
+	bool may_run = false, has_regs = false, over = false;
+
+	hello();
+	while (n-- && !over) {
+		tag = next_random(&seed) % 7;
+		number = 1 + next_random(&seed) % 2;
+		if (tag == 6)
+			pages(next_random(&seed) % (FAKE_PAGES + 2) * PAGES_SIZE,
+			      1 + next_random(&seed) % 4, 1 + next_random(&seed) % 3,
+			      next_random(&seed) % 2 ? PAGES_SIZE : 0);
+		else if (tag == 0)
+			regs();
+		else if (tag == 1)
+			put("end", NULL, 0);
+		else
+			say(tags[tag], number);
+		if (tag == 3) {
+			may_run |= last == 2 && has_regs && number == offered;
+			over = true;
+		}
+		has_regs = tag == 0 || (has_regs && tag != 4);
+		if (tag == 2)
+			offered = number;
+		last = tag;
+	}
+	fake_feed(r, stream.data, stream.len);
+	if (r->target.runs)
+		assert_true(may_run);
+	else
+		assert_null(strchr(r->target_err, '\n'));
+}
+
+static void test_random(void **state)
+{
+	unsigned int seed, ran = 0;
+
+	for (seed = 0; seed < 3000; seed++) {
+		fake_free(r);
+		fake_init(r);
+		out.number = 0;
+		stream.len = 0;
+		random_stream(seed * 7919);
+		ran += r->target.runs;
+	}
+	/* some of them are right */
+	assert_true(ran > 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +427,15 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_long_probe, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_long_message, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_swapped, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_silent_target, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_other_welcome, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_running_at_once, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_running_early, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_ready_early, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_synced_wrong, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_escapes, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_failed_long, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_random, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
