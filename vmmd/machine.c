@@ -270,7 +270,7 @@ uint8_t machine_pic_ack(struct machine *m)
 
 /* ---- with the lock held --------------------------------------------------- */
 
-static void reset_devices(struct machine *m)
+void machine_reset_devices(struct machine *m)
 {
 	unsigned int i;
 
@@ -281,7 +281,7 @@ static void reset_devices(struct machine *m)
 
 int machine_reset(struct machine *m)
 {
-	reset_devices(m);
+	machine_reset_devices(m);
 	if (m->linux_boot) {
 		acpipm_place(m->pm, MACHINE_PM_BASE);
 		return linux_boot_place(m->linux_boot, m->env.mem);
@@ -720,7 +720,7 @@ int machine_build(struct machine *m, char *err, unsigned long errlen)
 	warn_unbootable(m);
 	ret = make_all(m, err, errlen);
 	if (!ret && m->cfg->incoming) {
-		reset_devices(m);
+		machine_reset_devices(m);
 	} else if (!ret && machine_reset(m)) {
 		snprintf(err, errlen, "what is to boot cannot be put into the guest's memory");
 		ret = -EIO;

@@ -78,6 +78,7 @@ void machine_free(struct machine *m);
 /* these two with the lock held */
 /* all devices, and what is to boot; vCPUs are vm.c's. 0, or -errno, told */
 int machine_reset(struct machine *m);
+void machine_reset_devices(struct machine *m);	/* memory stays as it is */
 void machine_power_button(struct machine *m);	/* ACPI */
 struct mem *machine_mem(struct machine *m);	/* constant after machine_build */
 struct chardev *machine_console(struct machine *m);	/* so is this */
