@@ -26,6 +26,7 @@ struct receive {
 	struct saved_options saved;
 	struct vm *vm;
 	struct vmstate_loader l;
+	bool looked;		/* --dry-run: that was all */
 };
 
 /* ---- the VM, as target.c wants it ----------------------------------------- */
@@ -74,7 +75,13 @@ static int load(struct vm *vm, void *owner, char *err, size_t errlen)
 	r->c->wake_fd = vm->signal_fd;
 	ret = vmstate_check_memory(&r->st, machine_mem(vm->machine), r->c->peer, err,
 				   errlen);
-	return ret ? ret : target_load(&r->t, err, errlen);
+	if (!ret)
+		ret = target_load(&r->t, err, errlen);
+	if (ret == -ENODATA && r->t.hello.flags & HELLO_DRY_RUN) {
+		r->looked = true;
+		snprintf(err, errlen, "the source has only looked whether the machine could come here (--dry-run)");
+	}
+	return ret;
 }
 
 /* a switch between the hosts is to find it here */
@@ -146,11 +153,7 @@ static int run(struct receive *r, const struct channel_opts *o, int ready_fd, in
 	r->saved.opt.load_owner = r;
 	r->saved.opt.ready_fd = ready_fd;
 	ret = vm_run(&r->saved.opt);
-	if (ret && r->t.hello.flags & HELLO_DRY_RUN && r->t.state == TARGET_LOADING) {
-		fprintf(stderr, "vmmd: the source has only looked whether the machine could come here (--dry-run)\n");
-		return VM_EXIT_OK;
-	}
-	return ret;
+	return r->looked ? VM_EXIT_OK : ret;
 }
 
 int receive_vm(const struct address *at, const struct channel_opts *o, int argc,

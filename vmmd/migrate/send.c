@@ -32,6 +32,7 @@ struct migrate {
 	char *tls_dir;
 	struct ram *ram;
 	struct throttle *throttle;
+	bool held;		/* the VM stands still, and we have the lock */
 	atomic_bool cancel;
 	int wake_fd;
 	pthread_t thread;
@@ -82,9 +83,11 @@ static int guest_harvest(void *owner)
 	struct migrate *m = owner;
 	int ret;
 
-	pthread_mutex_lock(&m->vm->lock);
+	if (!m->held)
+		pthread_mutex_lock(&m->vm->lock);
 	ret = m->vm->ending ? -ESHUTDOWN : ram_harvest(m->ram);
-	pthread_mutex_unlock(&m->vm->lock);
+	if (!m->held)
+		pthread_mutex_unlock(&m->vm->lock);
 	return ret;
 }
 
@@ -102,36 +105,35 @@ static int guest_send(void *owner, ram_put put, void *put_owner)
 	return ram_send(m->ram, put, put_owner);
 }
 
+/*
+ * Devices stand still, too: what they did after their state was taken would be lost,
+ * or be in memory only. So nobody else gets the lock until the guest goes on, or has
+ * gone.
+ */
 static int guest_stop(void *owner, bool *paused)
 {
-	struct vm *vm = ((struct migrate *)owner)->vm;
+	struct migrate *m = owner;
 	int ret;
 
-	pthread_mutex_lock(&vm->lock);
-	ret = vm_pause(vm, VM_PAUSE_MIGRATE);
-	*paused = vm->paused & VM_PAUSE_USER;
-	pthread_mutex_unlock(&vm->lock);
+	pthread_mutex_lock(&m->vm->lock);
+	m->held = true;
+	ret = vm_pause(m->vm, VM_PAUSE_MIGRATE);
+	*paused = m->vm->paused & VM_PAUSE_USER;
 	return ret;
 }
 
 static void guest_go_on(void *owner)
 {
-	struct vm *vm = ((struct migrate *)owner)->vm;
+	struct migrate *m = owner;
 
-	pthread_mutex_lock(&vm->lock);
-	vm_resume(vm, VM_PAUSE_MIGRATE);
-	pthread_mutex_unlock(&vm->lock);
+	vm_resume(m->vm, VM_PAUSE_MIGRATE);
+	m->held = false;
+	pthread_mutex_unlock(&m->vm->lock);
 }
 
 static int guest_state(void *owner, struct sink *out)
 {
-	struct vm *vm = ((struct migrate *)owner)->vm;
-	int ret;
-
-	pthread_mutex_lock(&vm->lock);
-	ret = vmstate_save_end(vm, out);
-	pthread_mutex_unlock(&vm->lock);
-	return ret;
+	return vmstate_save_end(((struct migrate *)owner)->vm, out);
 }
 
 static void guest_throttle(void *owner, unsigned int percent)
@@ -187,6 +189,9 @@ static void send_vm(struct migrate *m)
 	}
 	c->limit = m->opts.bandwidth;
 	source_run(c, &guest, &params, &m->result);
+	/* it has gone, or may have */
+	if (m->held)
+		pthread_mutex_unlock(&m->vm->lock);
 	channel_close(c);
 }
 

@@ -30,7 +30,7 @@
 #define PROBES		4
 /* of a peer that is to answer, and of one that has our guest */
 #define PATIENCE_NS	(60000 * MSEC)
-#define GIVEN_NS	(30000 * MSEC)
+#define GIVEN_NS	(10000 * MSEC)
 #define LAST_WORD_NS	(1000 * MSEC)
 /* what is not pages, before any attempt has told */
 #define STATE_NS	(2 * MSEC)
