@@ -18,8 +18,8 @@ import sys
 import time
 
 sys.dont_write_bytecode = True
-from console import SCALE  # noqa: E402 (beside this file)
-from counting import INIT, TIMEOUT, Guest, names, vmmd  # noqa: E402
+from console import SCALE, Console  # noqa: E402 (beside this file)
+from counting import COUNT, FATAL, INIT, TIMEOUT, Guest, names, vmmd  # noqa: E402
 from initrd import make_initrd  # noqa: E402
 
 # of an emulator on a busy machine; what is promised is kept all the same
@@ -58,16 +58,16 @@ class Test:
         return "unix:" + self.path("sock")
 
 
-def move(test, guest, name, *options, receive=(), at=None):
+def move(test, guest, name, *options, receive=(), at=None, downtime=DOWNTIME):
     """Another vmmd's guest, which goes on where this one was, and its name."""
     before = guest.count()
     target, new = test.receive(*receive, at=at)
-    said = vmmd("migrate", name, at or test.unix(), "--downtime", str(DOWNTIME), *options)
+    said = vmmd("migrate", name, at or test.unix(), "--downtime", str(downtime), *options)
     print("# " + said.strip(), flush=True)
     guest.end(0)
     stood = float(re.search(r"stood still for ([\d.]+) ms", said).group(1))
-    if stood > DOWNTIME:
-        raise AssertionError("stood still for %f ms, %d were promised" % (stood, DOWNTIME))
+    if stood > downtime:
+        raise AssertionError("stood still for %f ms, %d were promised" % (stood, downtime))
     after = target.count()
     if not before <= after:
         raise AssertionError("count %d here, %d there" % (before, after))
@@ -86,6 +86,15 @@ def moves(test):
             guest, name = move(test, guest, name)
     vmmd("kill", name)
     guest.con.close()
+
+
+def slow_link(test):
+    """It writes while its memory creeps over, until it is slowed down for that."""
+    with Guest(test.run, test.transcript) as guest:
+        guest.count(2)
+        target, name = move(test, guest, "m0", "--bandwidth", "4M", downtime=1000)
+    with target:
+        vmmd("kill", name)
 
 
 def stays(test, wanted, *options, receive=(), at=None, ends=1, meanwhile=None):
@@ -231,6 +240,38 @@ def tls_stranger(test):
           receive=("--tls-dir", test.path("tls-ca")), at=TCP)
 
 
+# what ssh does, but for the other host
+SSH = """#!/bin/sh
+while [ "$1" != vmmd ]; do shift; done
+VMMD_RUNTIME_DIR=%s exec "$@"
+"""
+
+
+def ssh(test):
+    """The other side is begun there, in the background, and keeps its name."""
+    there = test.path("there")
+    os.makedirs(test.path("bin"))
+    with open(test.path("bin/ssh"), "w", encoding="ascii") as f:
+        f.write(SSH % there)
+    os.chmod(test.path("bin/ssh"), 0o755)
+    here, path = os.environ["VMMD_RUNTIME_DIR"], os.environ["PATH"]
+    try:
+        os.environ["PATH"] = test.path("bin") + ":" + path
+        with Guest(test.run, test.transcript) as guest:
+            before = guest.count(2)
+            print("# " + vmmd("migrate", "m0", "ssh:there", "--downtime", str(DOWNTIME)).strip())
+            guest.end(0)
+        os.environ["VMMD_RUNTIME_DIR"] = there
+        with Console(["vmmd", "console", "m0"], test.transcript) as con:
+            after = int(con.wait_for(COUNT, TIMEOUT, fatal=FATAL)[1].group(1))
+            if after < before:
+                raise AssertionError("count %d here, %d there" % (before, after))
+            con.wait_for("count %d " % (after + 2), TIMEOUT, fatal=FATAL)
+        vmmd("kill", "m0")
+    finally:
+        os.environ.update(VMMD_RUNTIME_DIR=here, PATH=path)
+
+
 def in_the_clear(test):
     """Not even to an address of this host's own, if it is not a loopback's."""
     with Guest(test.run, test.transcript) as guest:
@@ -260,6 +301,7 @@ def main():
     test = Test(args, initrd)
     tests = [
         ("a running machine moves on, and on", lambda: moves(test)),
+        ("over a slow link, too", lambda: slow_link(test)),
         ("it can be asked whether it could", lambda: dry_run(test)),
         ("migrate-cancel keeps it here", lambda: cancelled(test)),
         ("so does Ctrl-C", lambda: interrupted(test)),
@@ -267,8 +309,9 @@ def main():
         ("what was promised is kept: it stays", lambda: promise_kept(test)),
         ("another machine than it is refused", lambda: refused(test)),
         ("it moves over TLS", lambda: tls(test)),
-        ("and is not sent in the clear", lambda: in_the_clear(test)),
-        ("nor to somebody else", lambda: tls_stranger(test)),
+        ("but not to somebody else", lambda: tls_stranger(test)),
+        ("nor in the clear", lambda: in_the_clear(test)),
+        ("it moves over ssh", lambda: ssh(test)),
     ]
     print("TAP version 13\n1..%d" % len(tests), flush=True)
     failed = 0

@@ -108,12 +108,21 @@ def goes_on(test, name, at, *options):
         raise AssertionError("%r is left" % left)
 
 
+def wait_for(name):
+    """It is there before it can be asked for anything."""
+    for _ in range(100):
+        try:
+            vmmd("info", name)
+            return
+        except AssertionError:
+            time.sleep(0.1)
+
+
 def saved_when_restored(test, at):
     """At once, while most of the memory is still in the file."""
     argv = ["restore", test.path("whole"), "--name", "two", "--discard-disk"]
     with Guest(argv, test.transcript) as guest:
-        while "two" not in names():
-            time.sleep(0.1)
+        wait_for("two")
         vmmd("snapshot", "two", test.path("again"))
         again = guest.latest()
         guest.count(again + 2)
