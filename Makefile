@@ -128,7 +128,7 @@ $(unit_tests): $(B)/unit/%: $(B)/unit/selftests/unit/%.o $(B)/unit/vmmd.a
 	$(Q)$(CC) $(sanitizers) $(unit_ldflags) -o $@ $^ $(vmmd_libs) -lcmocka
 
 # These bring some of a file's functions; the first definition counts.
-$(addprefix $(B)/unit/test_,vcpu snapshot_save state_golden state_fuzz): \
+$(addprefix $(B)/unit/test_,vcpu snapshot_save state_golden state_fuzz migrate_vm): \
 	unit_ldflags = -Wl,--allow-multiple-definition
 # These record what is called, or play a file system that can more.
 $(B)/unit/test_block_copy: unit_ldflags = -Wl,--wrap=ioctl

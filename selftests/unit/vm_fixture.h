@@ -50,6 +50,8 @@ struct vmx {
 
 /* there is one at a time whose vCPUs are asked */
 static struct vmx *vmx_now;
+/* those that are made from here on have no disk */
+static bool vmx_no_disk;
 
 /* ---- the module ----------------------------------------------------------- */
 
@@ -181,6 +183,8 @@ static struct vmx *vmx_new(const struct vmstate *from)
 
 	fx_hold_clock(true);
 	vmx_options(x, from);
+	if (vmx_no_disk)
+		x->opt.config.disk = NULL;
 	if (from) {
 		x->opt.config.incoming = true;
 		x->opt.config.memory_fd = -1;
