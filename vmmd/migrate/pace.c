@@ -7,12 +7,13 @@
 
 void pace_sent(struct pace *p, uint64_t pages, uint64_t ns)
 {
+	/* a trip was measured alone, and need not have been a good one */
+	uint64_t trip_ns = p->trip_ns < ns / 2 ? p->trip_ns : ns / 2;
 	uint64_t page_ns;
 
 	if (pages < ENOUGH)
 		return;
-	ns = ns > p->trip_ns ? ns - p->trip_ns : 0;
-	page_ns = ns / pages;
+	page_ns = (ns - trip_ns) / pages;
 	/* slower is believed at once, faster by and by: a promise hangs on it */
 	if (page_ns < p->page_ns)
 		page_ns = (3 * p->page_ns + page_ns) / 4;
