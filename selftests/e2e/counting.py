@@ -1,15 +1,22 @@
 # SPDX-License-Identifier: GPL-2.0
-"""A guest that checks its memory and counts, and the commands that work on it."""
+"""A guest that checks its memory and its disk and counts, and commands that work on it."""
 import json
 import subprocess
 
-from console import SCALE, Console, ConsoleError
+from console import SCALE, Console
 
-# 24 MiB that must never change, and one that changes all the time, with its sum.
+MODULES = ("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
+           "virtio_blk")
+# Memory that must never change, and some that changes all the time, with its sum. The
+# disk gets a record in each round: the last one is there, and none of later rounds.
 INIT = """/busybox mkdir /proc /dev
 /busybox mount -t devtmpfs dev /dev
 /busybox mount -t proc proc /proc
-/busybox dd if=/dev/urandom of=/still bs=1M count=24 2>/dev/null
+for m in MODULES; do
+	[ ! -f /$m.ko ] || /busybox insmod /$m.ko
+done
+record() { /busybox dd if=/dev/vda bs=512 skip=$1 count=1 2>/dev/null | /busybox tr -d '\\0\\n'; }
+/busybox dd if=/dev/urandom of=/still bs=1M count=STILL 2>/dev/null
 want=$(/busybox md5sum </still)
 n=0
 while :; do
@@ -18,12 +25,24 @@ while :; do
 	moving=$(/busybox md5sum </moving)
 	[ "$want" = "$(/busybox md5sum </still)" ] || echo "BAD still"
 	[ "$moving" = "$(/busybox md5sum </moving)" ] || echo "BAD moving"
+	if [ -b /dev/vda ]; then
+		echo 1 >/proc/sys/vm/drop_caches
+		[ -z "$(record $n)" ] || echo "BAD disk: record $n is there before it was written"
+		[ $n = 1 ] || [ "$(record $((n - 1)))" = "r$((n - 1))" ] ||
+			echo "BAD disk: record $((n - 1)) is gone"
+		echo "r$n" | /busybox dd of=/dev/vda bs=512 seek=$n conv=sync,notrunc,fsync 2>/dev/null
+	fi
 	echo "count $n up $(/busybox cut -d. -f1 /proc/uptime)"
 done
 """
 TIMEOUT = 120
 COUNT = r"count (\d+) up (\d+)\r*\n"
 FATAL = "BAD|Kernel panic|BUG|clocksource.*unstable"
+
+
+def init(still=24):
+    """The first process: so many MiB never change."""
+    return INIT.replace("MODULES", " ".join(MODULES)).replace("STILL", str(still))
 
 
 class Guest:
@@ -49,15 +68,6 @@ class Guest:
             if n >= at_least:
                 return n
             last = n
-
-    def latest(self):
-        """The last count that it has said by now, or the next one."""
-        n = self.count()
-        try:
-            while True:
-                n = int(self.con.wait_for(COUNT, 0, fatal=FATAL)[1].group(1))
-        except ConsoleError:
-            return n
 
     def end(self, wanted):
         """Wait for the end of its vmmd."""

@@ -19,7 +19,7 @@ import time
 
 sys.dont_write_bytecode = True
 from console import SCALE, Console  # noqa: E402 (beside this file)
-from counting import COUNT, FATAL, INIT, TIMEOUT, Guest, names, vmmd  # noqa: E402
+from counting import COUNT, FATAL, TIMEOUT, Guest, init, names, vmmd  # noqa: E402
 from initrd import make_initrd  # noqa: E402
 
 # of an emulator on a busy machine; what is promised is kept all the same
@@ -297,7 +297,7 @@ def main():
     os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
     os.makedirs(args.work, exist_ok=True)
     initrd = os.path.join(args.work, "initrd")
-    make_initrd(initrd, INIT)
+    make_initrd(initrd, init())
     test = Test(args, initrd)
     tests = [
         ("a running machine moves on, and on", lambda: moves(test)),
