@@ -122,8 +122,8 @@ static void link_up(struct channel **a, struct channel **b)
 
 		(*a)->deadline = 0;
 		(*a)->patience = 60000000000ULL;
-		if (strcmp(opts.tls_dir, other_opts.tls_dir) &&
-		    channel_read(*a, &c, 1)) {
+		if (strcmp(opts.tls_dir, other_opts.tls_dir)) {
+			assert_int_equal(channel_read(*a, &c, 1), -EACCES);
 			channel_close(*a);
 			*a = NULL;
 		}

@@ -234,6 +234,9 @@ static ssize_t result(ssize_t n)
 		return -EINTR;
 	case GNUTLS_E_PREMATURE_TERMINATION:
 		return 0;
+	/* our certificate, as a rule: with TLS 1.3 that is heard this late */
+	case GNUTLS_E_FATAL_ALERT_RECEIVED:
+		return -EACCES;
 	case GNUTLS_E_PUSH_ERROR:
 	case GNUTLS_E_PULL_ERROR:
 		return -ECONNRESET;
