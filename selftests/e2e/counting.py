@@ -3,7 +3,7 @@
 import json
 import subprocess
 
-from console import SCALE, Console
+from console import SCALE, Console, ConsoleError
 
 MODULES = ("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
            "virtio_blk")
@@ -68,6 +68,15 @@ class Guest:
             if n >= at_least:
                 return n
             last = n
+
+    def latest(self):
+        """The last count that it has said by now, or the next one."""
+        n = self.count()
+        try:
+            while True:
+                n = int(self.con.wait_for(COUNT, 0, fatal=FATAL)[1].group(1))
+        except ConsoleError:
+            return n
 
     def end(self, wanted):
         """Wait for the end of its vmmd."""
