@@ -6,22 +6,16 @@
  * goes on here, in the middle of whatever is being sent, and rounds follow again.
  *
  * commit.h has which side runs the guest at each moment; every change of that goes
- * through step().
+ * through sender_step().
  */
 #include <errno.h>
 #include <inttypes.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "loop.h"
-#include "migrate/channel.h"
-#include "migrate/message.h"
-#include "migrate/pace.h"
-#include "migrate/source.h"
-#include "state/buffer.h"
-#include "state/pages.h"
+#include "migrate/source_priv.h"
 #include "state/vmstate.h"
 
 #define MSEC		1000000ULL
@@ -32,53 +26,18 @@
 /* of a peer that is to answer, and of one that has our guest */
 #define PATIENCE_NS	(60000 * MSEC)
 #define GIVEN_NS	(10000 * MSEC)
-#define LAST_WORD_NS	(1000 * MSEC)
 /* what is not pages, before any attempt has told */
 #define STATE_NS	(2 * MSEC)
 
-struct sender {
-	struct channel *c;
-	const struct migrate_guest *guest;
-	const struct migrate_params *params;
-	struct migrate_result *result;
-	enum source_state state;
-	struct sink out;
-	struct source in;
-	struct pages_out pages;
-	struct pace pace;
-	struct buffer saved;		/* the state's sections */
-	uint64_t not_zero;		/* pages, since it was set to 0 */
-	uint64_t stopped_at;		/* loop_now() */
-	uint32_t attempt, syncs;
-	bool late;			/* this attempt was */
-	bool state_sent;		/* some of it, in this attempt */
-	bool told;			/* result->text is set */
-};
-
-static int __attribute__((format(printf, 3, 4)))
-fail(struct sender *s, int ret, const char *fmt, ...)
-{
-	va_list ap;
-
-	if (s->told)
-		return ret;
-	s->told = true;
-	s->result->error = ret;
-	va_start(ap, fmt);
-	vsnprintf(s->result->text, sizeof(s->result->text), fmt, ap);
-	va_end(ap);
-	return ret;
-}
-
 /* ---- who runs the guest --------------------------------------------------- */
 
-static int step(struct sender *s, enum source_event e)
+int sender_step(struct sender *s, enum source_event e)
 {
 	bool ran = source_may_run(s->state);
 
 	if (source_step(&s->state, e))
-		return fail(s, -EPROTO, "%s: out of turn while %s", s->c->peer,
-			    source_state_name(s->state));
+		return sender_fail(s, -EPROTO, "%s: out of turn while %s", s->c->peer,
+				   source_state_name(s->state));
 	if (!ran && source_may_run(s->state))
 		s->guest->go_on(s->guest->owner);
 	return 0;
@@ -98,99 +57,8 @@ static void on_late(void *owner)
 
 	s->late = true;
 	s->result->late++;
-	step(s, SOURCE_LATE);
+	sender_step(s, SOURCE_LATE);
 	be_patient(s);
-}
-
-/* ---- what the target says ------------------------------------------------- */
-
-static int take_failed(struct sender *s)
-{
-	char text[MIGRATE_TEXT + 1] = "", err[512];
-	char *c;
-
-	if (section_version(&s->in, 1, err, sizeof(err)) ||
-	    section_body(&s->in, text, MIGRATE_TEXT, err, sizeof(err)))
-		return fail(s, -EBADMSG, "%s", err);
-	for (c = text; *c; c++)
-		if ((unsigned char)*c < ' ' || *c == 127)
-			*c = ' ';
-	step(s, SOURCE_FAILED);
-	return fail(s, -EREMOTEIO, "%s refuses: %s", s->c->peer, text);
-}
-
-/* its next message; 0 or -errno */
-static int take_message(struct sender *s, struct migrate_message *m)
-{
-	char err[512];
-	int ret = section_next(&s->in, err, sizeof(err));
-
-	if (!ret && section_is(&s->in, MSG_FAILED))
-		return take_failed(s);
-	if (!ret)
-		ret = message_take(&s->in, m, err, sizeof(err));
-	return ret && ret != -ECANCELED ? fail(s, ret, "%s", err) : ret;
-}
-
-/* "ready" came when the guest had gone on here */
-static bool is_stale(const struct sender *s, const struct migrate_message *m)
-{
-	return section_is(&s->in, MSG_READY) && m->number <= s->attempt &&
-	       source_may_run(s->state);
-}
-
-static int unexpected(struct sender *s, const struct migrate_message *m)
-{
-	return fail(s, -EPROTO, "%s: says \"%.*s\" %u while %s", s->c->peer, SECTION_TAG,
-		    s->in.head.tag, m->number, source_state_name(s->state));
-}
-
-/* the answer of that name and number */
-static int expect(struct sender *s, const char *tag, uint32_t number)
-{
-	struct migrate_message m;
-	int ret;
-
-	for (;;) {
-		ret = take_message(s, &m);
-		if (ret || (section_is(&s->in, tag) && m.number == number))
-			return ret;
-		if (!is_stale(s, &m) && !(section_is(&s->in, MSG_READY) &&
-					  m.number < s->attempt))
-			return unexpected(s, &m);
-	}
-}
-
-/* it speaks only when it is asked; but when it fails, and late */
-static int listen_to(struct sender *s)
-{
-	struct migrate_message m;
-	int ret;
-
-	if (!channel_readable(s->c))
-		return 0;
-	ret = take_message(s, &m);
-	return ret || is_stale(s, &m) ? ret : unexpected(s, &m);
-}
-
-/* the link broke while we wrote: has it said why */
-static void last_word(struct sender *s)
-{
-	struct migrate_message m;
-	char err[512];
-
-	if (s->told || s->state == SOURCE_GIVEN)
-		return;
-	s->c->late = NULL;
-	s->c->deadline = loop_now() + LAST_WORD_NS;
-	while (!section_next(&s->in, err, sizeof(err))) {
-		if (section_is(&s->in, MSG_FAILED)) {
-			take_failed(s);
-			return;
-		}
-		if (message_take(&s->in, &m, err, sizeof(err)))
-			return;
-	}
 }
 
 static int ask(struct sender *s, const char *tag, uint32_t number, uint32_t flags)
@@ -218,7 +86,7 @@ static int put_pages(void *owner, uint64_t gpa, const void *data, uint32_t count
 
 	if (s->params->cancelled(s->params->owner))
 		return -ECANCELED;
-	ret = source_may_run(s->state) ? listen_to(s) : 0;
+	ret = source_may_run(s->state) ? sender_listen(s) : 0;
 	if (ret)
 		return ret;
 	ret = pages_put(&s->pages, gpa, data, count);
@@ -232,7 +100,7 @@ static int sync_target(struct sender *s)
 {
 	int ret = ask(s, MSG_SYNC, ++s->syncs, 0);
 
-	return ret ? ret : expect(s, MSG_SYNCED, s->syncs);
+	return ret ? ret : sender_expect(s, MSG_SYNCED, s->syncs);
 }
 
 /* all that is pending, and how long that took until it was there */
@@ -315,12 +183,12 @@ static int offer(struct sender *s, bool paused)
 		return ret;
 	ret = vmstate_put_end(&s->out);
 	if (!ret)
-		ret = step(s, SOURCE_OFFER);
+		ret = sender_step(s, SOURCE_OFFER);
 	if (!ret)
 		ret = ask(s, MSG_OFFER, s->attempt, paused ? OFFER_PAUSED : 0);
 	/* the clock may have run out in that: then there is no turn for "ready" */
 	if (!ret && !s->late)
-		ret = expect(s, MSG_READY, s->attempt);
+		ret = sender_expect(s, MSG_READY, s->attempt);
 	return ret ? ret : channel_check(s->c);
 }
 
@@ -333,14 +201,14 @@ static int give(struct sender *s)
 
 	s->c->late = NULL;
 	s->c->deadline = 0;
-	ret = step(s, SOURCE_READY);
+	ret = sender_step(s, SOURCE_READY);
 	if (ret)
 		return ret;
 	/* nothing of it is in the buffer: what is sent from here on is "go" */
 	ret = channel_flush(s->c);
 	if (ret)
 		return ret;
-	step(s, SOURCE_GO);
+	sender_step(s, SOURCE_GO);
 	s->c->wake_fd = -1;
 	s->c->deadline = loop_now() + GIVEN_NS;
 	sent = s->c->sent;
@@ -350,13 +218,13 @@ static int give(struct sender *s)
 		ret = channel_flush(s->c);
 	/* TLS keeps bytes of its own */
 	if (ret && !s->c->tls && s->c->sent - sent < wanted) {
-		step(s, SOURCE_UNSENT);
+		sender_step(s, SOURCE_UNSENT);
 		return ret;
 	}
 	if (!ret)
-		ret = expect(s, MSG_RUNNING, s->attempt);
+		ret = sender_expect(s, MSG_RUNNING, s->attempt);
 	s->result->downtime_ns = loop_now() - s->stopped_at;
-	return ret ? ret : step(s, SOURCE_RUNNING);
+	return ret ? ret : sender_step(s, SOURCE_RUNNING);
 }
 
 /* 0, and moved or going on with rounds */
@@ -373,7 +241,7 @@ static int try_to_finish(struct sender *s)
 	s->stopped_at = loop_now();
 	ret = s->guest->stop(s->guest->owner, &paused);
 	/* from here on step() lets it go on */
-	step(s, SOURCE_STOP);
+	sender_step(s, SOURCE_STOP);
 	if (!ret)
 		ret = save_state(s);
 	if (ret)
@@ -402,7 +270,7 @@ static int give_up(struct sender *s, uint64_t predicted)
 {
 	const struct migrate_now *now = &s->result->now;
 
-	return fail(s, -EBUSY, "after %u rounds the machine would still stand still for %.1f ms, %.1f ms were promised (--downtime); it goes on here, %" PRIu64 " KiB/s were sent and it was slowed down by %u %%",
+	return sender_fail(s, -EBUSY, "after %u rounds the machine would still stand still for %.1f ms, %.1f ms were promised (--downtime); it goes on here, %" PRIu64 " KiB/s were sent and it was slowed down by %u %%",
 		    now->round, predicted / 1e6, s->params->downtime_ns / 1e6,
 		    now->rate >> 10, now->throttle);
 }
@@ -447,7 +315,7 @@ static int send_hello(struct sender *s)
 		ret = s->guest->begin(s->guest->owner, &s->out);
 	if (!ret)
 		ret = channel_flush(s->c);
-	return ret ? ret : expect(s, MSG_WELCOME, MIGRATE_PROTOCOL);
+	return ret ? ret : sender_expect(s, MSG_WELCOME, MIGRATE_PROTOCOL);
 }
 
 /* how long is the way, and how wide */
@@ -501,14 +369,14 @@ static int run(struct sender *s)
 static void end(struct sender *s, int ret)
 {
 	if (ret == -EPIPE || ret == -ECONNRESET)
-		last_word(s);
+		sender_last_word(s);
 	if (!source_ended(s->state))
-		step(s, s->state != SOURCE_GIVEN && (!ret || ret == -ECANCELED) ?
+		sender_step(s, s->state != SOURCE_GIVEN && (!ret || ret == -ECANCELED) ?
 		     SOURCE_GIVE_UP : SOURCE_CUT);
 	if (ret == -ECANCELED && s->state != SOURCE_DOUBT)
-		fail(s, ret, "the migration was given up");
+		sender_fail(s, ret, "the migration was given up");
 	else if (ret)
-		fail(s, ret, "%s: %s", s->c->peer, strerror(-ret));
+		sender_fail(s, ret, "%s: %s", s->c->peer, strerror(-ret));
 	s->result->state = s->state;
 }
 
