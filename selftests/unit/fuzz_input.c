@@ -216,7 +216,7 @@ static void change_table(struct input *in)
 	unsigned int t = fuzz_rnd(sizeof(tables) / sizeof(*tables));
 	struct piece *p = find(in, tables[t].tag);
 
-	if (p && is(p, "pages"))
+	if (p && is(p, "pages") && p->len > 16)
 		change_field(&(struct piece){ .body = p->body, .len = 16 }, 16);
 	else if (p)
 		change_field(p, tables[t].row);

@@ -8,6 +8,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "loop.h"
 #include "migrate/channel.h"
@@ -16,6 +18,10 @@
 #define LIBRARY		"libgnutls.so.30"
 /* 1.3 and nothing else; secure groups and ciphers as the library sees them */
 #define PRIORITY	"NORMAL:-VERS-ALL:+VERS-TLS1.3"
+
+/* how long a peer that was refused may take to go */
+#define PART_MS		1000
+#define PART_READS	64
 
 #define FUNCTIONS(F)						\
 	F(gnutls_certificate_allocate_credentials)		\
@@ -30,6 +36,7 @@
 	F(gnutls_session_set_verify_cert)			\
 	F(gnutls_transport_set_int2)				\
 	F(gnutls_handshake)					\
+	F(gnutls_alert_send_appropriate)			\
 	F(gnutls_record_get_direction)				\
 	F(gnutls_record_send)					\
 	F(gnutls_record_recv)					\
@@ -152,6 +159,23 @@ static int wait_peer(struct tls *t, struct channel *c)
 	return p[0].revents ? -ECANCELED : 0;
 }
 
+/*
+ * The peer is to read why, and a connection that is closed with something unread
+ * is reset, with the alert in it: take what comes until the peer has gone, too.
+ */
+static void part(struct tls *t, struct channel *c, int ret)
+{
+	struct pollfd p = { .fd = c->rfd, .events = POLLIN };
+	char rest[4096];
+	int i;
+
+	CALL(gnutls_alert_send_appropriate)(t->session, ret);
+	shutdown(c->wfd, SHUT_WR);
+	for (i = 0; i < PART_READS && poll(&p, 1, PART_MS) > 0; i++)
+		if (read(c->rfd, rest, sizeof(rest)) <= 0)
+			return;
+}
+
 /* what is wrong with the peer's certificate, or the library's word */
 static int handshake_failed(struct tls *t, struct channel *c, int ret, char *err,
 			    size_t errlen)
@@ -183,8 +207,10 @@ static int handshake(struct tls *t, struct channel *c, char *err, size_t errlen)
 			return fail(c, err, errlen, strerror(-waited));
 		}
 		if (ret != GNUTLS_E_WARNING_ALERT_RECEIVED)
-			return handshake_failed(t, c, ret, err, errlen);
+			break;
 	}
+	part(t, c, ret);
+	return handshake_failed(t, c, ret, err, errlen);
 }
 
 int tls_start(struct channel *c, const char *dir, const char *host, char *err,
