@@ -36,6 +36,8 @@ struct verb_option {
 int verb_options(const struct verb *verb, int argc, char **argv,
 		 const struct verb_option *options, const char *wanted,
 		 unsigned int n, const char **operands);
+/* a main that asks the machine NAME what is called as the verb */
+int verb_ask_main(const struct verb *verb, int argc, char **argv);
 /* a number in [min, max]; false: that was told, the exit status is 2 */
 bool verb_number(const struct verb *verb, const char *option, const char *s,
 		 uint64_t min, uint64_t max, uint64_t *out);

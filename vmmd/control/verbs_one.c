@@ -14,7 +14,7 @@
 
 /* ---- pause, resume -------------------------------------------------------- */
 
-static int ask_main(const struct verb *verb, int argc, char **argv)
+int verb_ask_main(const struct verb *verb, int argc, char **argv)
 {
 	const char *name;
 	json_t *result;
@@ -34,7 +34,7 @@ const struct verb verb_pause = {
 "usage: vmmd pause NAME\n"
 "\n"
 "Hold the CPUs of the machine NAME until vmmd resume. Its clocks go on.\n",
-	.main = ask_main,
+	.main = verb_ask_main,
 };
 
 static int resume_main(const struct verb *verb, int argc, char **argv)

@@ -154,19 +154,6 @@ const struct verb verb_migrate = {
 
 /* ---- migrate-cancel ------------------------------------------------------- */
 
-static int cancel_main(const struct verb *verb, int argc, char **argv)
-{
-	const char *name;
-	json_t *result;
-	int ret = verb_options(verb, argc, argv, NULL, "NAME", 1, &name);
-
-	if (ret >= 0)
-		return ret;
-	result = client_ask(name, verb->name, NULL, CLIENT_PATIENCE_MS);
-	json_decref(result);
-	return result ? VM_EXIT_OK : VM_EXIT_ERROR;
-}
-
 const struct verb verb_migrate_cancel = {
 	.name = "migrate-cancel",
 	.help =
@@ -174,7 +161,7 @@ const struct verb verb_migrate_cancel = {
 "\n"
 "Give up the migration of the machine NAME, which goes on here, unless it has been\n"
 "handed over already.\n",
-	.main = cancel_main,
+	.main = verb_ask_main,
 };
 
 /* ---- receive -------------------------------------------------------------- */

@@ -118,6 +118,9 @@ static int place(struct lazy *l, void *to, const void *from, uint64_t len)
 		};
 		if (!ioctl(l->uffd, UFFDIO_COPY, &c))
 			return 0;
+		/* refused before anything was tried */
+		if (!c.copy)
+			return -errno;
 		if (c.copy < 0 && c.copy != -EEXIST && c.copy != -EAGAIN)
 			return c.copy;
 		/* so many came before it met one that is there */

@@ -222,9 +222,13 @@ int writer_commit(struct snapshot_writer *w, const struct state_range *range,
 		ret = -errno;
 	if (ret)
 		return ret;
+	/* it is there, whatever the directory says */
 	ret = sync_directory(w->path);
+	if (ret)
+		fprintf(stderr, "vmmd: snapshot %s: its directory cannot be synced: %s; it may be gone after a crash of the host\n",
+			w->path, strerror(-ret));
 	writer_free(w);
-	return ret;
+	return 0;
 }
 
 void writer_discard(struct snapshot_writer *w)
