@@ -138,7 +138,9 @@ def works(args, vhost, port, data):
 
 # Fetches for ever. What was going on at the snapshot is cut off when it is restored.
 FETCHES = """while :; do
-	timeout 20 wget -q -O /got %s/data || continue
+	wget -q -O /got %s/data & w=$!
+	(sleep 20; kill $w 2>/dev/null) &
+	wait $w || continue
 	if [ "$(sha256sum </got)" = "%s  -" ]; then echo FETCHED; else echo BAD; fi
 done &"""
 
