@@ -186,7 +186,7 @@ def main():
     options = parser.parse_args()
     options.work = os.path.abspath(options.work)
     options.vmm, options.stop = boot.VMMD, "poweroff"
-    options.in_place = options.quick = options.tap = False
+    options.in_place = options.overlay = options.quick = options.tap = False
     options.cpus, options.options = 1, ""   # each run gives its own, the last counts
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
