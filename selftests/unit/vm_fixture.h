@@ -20,6 +20,7 @@
 #include "mem.h"
 #include "options.h"
 #include "options_text.h"
+#include "snapshot/restore.h"
 #include "snapshot/snapshot.h"
 #include "snapshot_fixture.h"
 #include "state/pages.h"
@@ -298,25 +299,13 @@ static inline void vmx_snapshot(struct vmx *x, const char *path, bool diff)
 static inline int vmx_load(struct vmx *x, struct snapshot_file *f, char *err,
 			   size_t errlen)
 {
-	struct vmstate_loader l = { .vm = &x->vm };
-	struct source *in = &f->in;
-	int ret = 0;
+	int ret;
 
 	vmx_now = x;
 	vmx_lock(x);
 	ret = vmstate_check_memory(&f->state, machine_mem(x->vm.machine), f->path, err, errlen);
-	snapshot_seek(f, f->trailer.state, f->trailer.state_number);
-	while (!ret && !l.ended) {
-		ret = section_next(in, err, errlen);
-		if (ret)
-			break;
-		if (section_is(in, PAGES_TAG) || section_is(in, SNAPSHOT_DISK))
-			f->reader.at += in->head.len;
-		else
-			ret = vmstate_load(&l, in, err, errlen);
-	}
 	if (!ret)
-		ret = vmstate_load_done(&l, f->path, err, errlen);
+		ret = restore_state(f, &x->vm, err, errlen);
 	vmx_unlock(x);
 	return ret;
 }

@@ -143,8 +143,8 @@ static int load_pages(struct restore *r, struct vm *vm, char *err, size_t errlen
 			   err, errlen);
 }
 
-/* what comes behind the pages, and pages among it, which the index has */
-static int load_rest(struct snapshot_file *f, struct vm *vm, char *err, size_t errlen)
+/* there may be pages among it, which the index has */
+int restore_state(struct snapshot_file *f, struct vm *vm, char *err, size_t errlen)
 {
 	struct vmstate_loader l = { .vm = vm };
 	struct source *in = &f->in;
@@ -174,7 +174,7 @@ static int restore_load(struct vm *vm, void *owner, char *err, size_t errlen)
 	if (!ret)
 		ret = load_pages(r, vm, err, errlen);
 	if (!ret)
-		ret = load_rest(f, vm, err, errlen);
+		ret = restore_state(f, vm, err, errlen);
 	r->started = !ret;
 	return ret;
 }

@@ -36,6 +36,8 @@ struct vm_options *restore_options(struct restore *r);
 /* after vm_run; of a VM that did not come to run the disk goes again */
 void restore_end(struct restore *r);
 
+/* what comes behind the pages, lock held; 0 or -errno with one line in err[] */
+int restore_state(struct snapshot_file *f, struct vm *vm, char *err, size_t errlen);
 /* fill a memory of `size` bytes, all of RAM in the order of gpa; told in err[] */
 int restore_memory(struct snapshot_file **chain, int n, void *memory, size_t size,
 		   char *err, size_t errlen);
