@@ -18,6 +18,9 @@ import subprocess
 import sys
 import time
 
+sys.dont_write_bytecode = True
+from tap import run_tests  # noqa: E402 (beside this file)
+
 # firmware that ends by itself: prints a line and powers off
 ROM = "build/guests/off.rom"
 # a first sector that copies sector 1 to sector 2, prints the memory map and powers off
@@ -329,16 +332,7 @@ def main():
     parser.add_argument("--work", required=True, metavar="DIR")
     args = parser.parse_args()
     bench = Bench(args.work)
-    failed = 0
-    print("1..%d" % len(TESTS), flush=True)
-    for n, (name, test) in enumerate(TESTS, 1):
-        try:
-            test(bench)
-            print("ok %d - %s" % (n, name), flush=True)
-        except Failure as e:
-            failed += 1
-            print("not ok %d - %s\n# %s" % (n, name, str(e).replace("\n", "\n# ")), flush=True)
-    return 1 if failed else 0
+    return run_tests(TESTS, bench)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ sys.dont_write_bytecode = True
 from cli import DISK, SPIN, TIMEOUT, Failure, want  # noqa: E402 (beside this file)
 from console import Console, ConsoleError  # noqa: E402
 from initrd import make_initrd  # noqa: E402
+from tap import run_tests  # noqa: E402
 
 # firmware that echoes what is typed in the other case, and obeys its power button
 BUTTON = "build/guests/button.rom"
@@ -301,19 +302,7 @@ def main():
     parser.add_argument("--kernel", required=True)
     parser.add_argument("--work", required=True)
     bench = Bench(parser.parse_args())
-    print("TAP version 13\n1..%d" % len(TESTS), flush=True)
-    failed = 0
-    for number, (name, test) in enumerate(TESTS, 1):
-        try:
-            test(bench)
-            print("ok %d - %s" % (number, name), flush=True)
-        except Exception as error:  # whatever it is, the next test can run
-            failed += 1
-            print("not ok %d - %s" % (number, name), flush=True)
-            print("# " + str(error).replace("\n", "\n# "), flush=True)
-        finally:
-            bench.end()
-    return 1 if failed else 0
+    return run_tests(TESTS, bench, after=bench.end)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ import sys
 sys.dont_write_bytecode = True
 from console import Console  # noqa: E402 (beside this file)
 from initrd import make_initrd  # noqa: E402
+from tap import run_tests  # noqa: E402
 
 # What the kernel found, then whatever is asked for on the command line.
 INIT = """/busybox mkdir /proc /sys
@@ -87,17 +88,7 @@ def main():
     args = parser.parse_args()
     initrd = os.path.join(args.work, "initrd")
     make_initrd(initrd, INIT)
-    print("TAP version 13\n1..%d" % len(TESTS), flush=True)
-    failed = 0
-    for number, (name, test) in enumerate(TESTS, 1):
-        try:
-            test(args, initrd)
-            print("ok %d - %s" % (number, name), flush=True)
-        except Exception as error:  # whatever it is, the next test can run
-            failed += 1
-            print("not ok %d - %s" % (number, name), flush=True)
-            print("# " + str(error).replace("\n", "\n# "), flush=True)
-    return 1 if failed else 0
+    return run_tests(TESTS, args, initrd)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True
 from console import Console  # noqa: E402 (beside this file)
 from counting import COUNT, FATAL, MODULES, TIMEOUT, Guest, init, names, vmmd  # noqa: E402
 from initrd import make_initrd  # noqa: E402
+from tap import run_tests  # noqa: E402
 
 
 class Test:
@@ -163,17 +164,7 @@ def main():
             ("three clones go on", lambda: clones(test)),
             ("a truncated one is refused", lambda: refuses(test, lambda d: d[:-100], "no snapshot")),
         ]
-    print("TAP version 13\n1..%d" % len(tests), flush=True)
-    failed = 0
-    for number, (name, run) in enumerate(tests, 1):
-        try:
-            run()
-            print("ok %d - %s" % (number, name), flush=True)
-        except Exception as error:  # whatever it is, the next test can run
-            failed += 1
-            print("not ok %d - %s" % (number, name), flush=True)
-            print("# " + str(error).replace("\n", "\n# "), flush=True)
-    return 1 if failed else 0
+    return run_tests(tests)
 
 
 if __name__ == "__main__":
