@@ -84,7 +84,7 @@ bool mem_tracked(const struct mem *mem);
 long mem_harvest(struct mem *mem, unsigned int i, uint64_t *bitmap);
 
 /*
- * As laid out by machine.c, in bytes: where RAM below MACHINE_MMIO_HOLE ends,
+ * As laid out by machine_build.c, in bytes: where RAM below MACHINE_MMIO_HOLE ends,
  * and how much RAM there is from 4 GiB on.
  */
 uint64_t mem_low_size(struct mem *mem);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0 */
 /*
- * The constructors of the PC's devices, for machine.c. Each puts its ranges on
+ * The constructors of the PC's devices, for machine_build.c. Each puts its ranges on
  * the buses of `env` and adds itself to the machine, which frees it. The int
  * ones return 0 or -errno, the others NULL when out of memory or out of room
  * on a bus.
