@@ -120,6 +120,15 @@ void virtio_notify(struct virtio_dev *vdev, unsigned int q);
 /* after whatever may have changed which queues are in use, and where */
 void virtio_place_bells(struct virtio_dev *vdev);
 
+/* virtio_dev.c, for the registers */
+void virtio_notify_all(void *vdev);
+void virtio_run_changed(struct virtio_dev *vdev);
+/* its error is set: virtio_fail */
+void virtio_queue_failed(struct virtio_dev *vdev, unsigned int q);
+uint64_t virtio_offered(const struct virtio_dev *vdev);	/* all features */
+/* bits are only ever added, except by 0, which resets */
+void virtio_set_status(struct virtio_dev *vdev, uint8_t value);
+
 /* virtio_doorbell.c: queue q is notified by writes to gpa; 0: by none */
 void virtio_bells_new(struct virtio_dev *vdev);
 void virtio_bell_set(struct virtio_dev *vdev, unsigned int q, uint64_t gpa);
