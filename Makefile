@@ -254,6 +254,8 @@ check-e2e:
 		"selftests/e2e/control.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
 		"selftests/e2e/net.py --kernel $(B)/kernel/$(series) --work $$(mktemp -d)" \
 		"selftests/e2e/migrate.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
+		"selftests/e2e/migrate_disk.py --kernel $(B)/kernel/$(series)/vmlinuz \
+			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT/packed --quick --overlay \
 			--cpus 2 --tap --options '--ring packed --balloon 128M'" \

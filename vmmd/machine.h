@@ -28,6 +28,7 @@ struct vm_config {
 	const char *disk;
 	bool disk_read_only;
 	bool disk_direct;
+	bool disk_late;			/* incoming: another vmmd has it until it is taken */
 	unsigned int disk_queues;	/* 0: as many as fit the CPUs */
 	unsigned int cpus;
 	uint64_t memory;		/* bytes */

@@ -177,6 +177,7 @@ static int open_disk(struct machine *m, char *err, size_t errlen)
 	const struct block_opts opts = {
 		.read_only = m->cfg->disk_read_only,
 		.direct = m->cfg->disk_direct,
+		.late = m->cfg->disk_late,
 	};
 
 	if (!m->cfg->disk)

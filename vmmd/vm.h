@@ -81,6 +81,8 @@ struct vm {
 	struct snapshot_last last_snapshot; /* lock */
 	struct migrate *migrating;	/* lock: under way; NULL: none */
 	bool in_doubt;			/* lock: migrated, perhaps: VM_PAUSE_MIGRATE */
+	bool lent;			/* lock: and the disk was let go of */
+	uint64_t lent_disk;		/* lock: its generation then; 0: none */
 	/* vm_signal.c */
 	struct loop_fd *signal_watch;
 	struct loop_timer *grace_timer;

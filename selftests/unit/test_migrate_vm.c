@@ -10,7 +10,9 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "block/block.h"
 #include "migrate/channel.h"
+#include "migrate/disk_shared.h"
 #include "migrate/migrate.h"
 #include "migrate/target.h"
 #include "vm_fixture.h"
@@ -29,6 +31,7 @@ struct move {
 	bool done;
 	unsigned int told, writes;
 	bool cancel;
+	unsigned int disk_taken;	/* by somebody else, before the target comes to it */
 	/* the target */
 	struct target t;
 	struct vmstate st;
@@ -82,6 +85,18 @@ static int again(void *owner, char *err, size_t errlen)
 	return 0;
 }
 
+static int claim(void *owner, char *err, size_t errlen)
+{
+	struct move *m = owner;
+	struct block *b = machine_disk(m->y->vm.machine);
+
+	/* the source was in doubt, and is ahead of us */
+	if (m->disk_taken)
+		assert_int_equal(disk_shared_settle(machine_disk(m->x->vm.machine),
+						    &m->t.disk, false, err, errlen), 0);
+	return disk_shared_claim(b, &m->t.disk, err, errlen);
+}
+
 static int receive(struct move *m)
 {
 	int ret = target_hello(&m->t, m->err, sizeof(m->err));
@@ -95,6 +110,9 @@ static int receive(struct move *m)
 	vmx_now = m->x;
 	ret = vmstate_check_memory(&m->st, machine_mem(m->y->vm.machine), "x", m->err,
 				   sizeof(m->err));
+	if (!ret && m->t.hello.flags & HELLO_DISK)
+		ret = disk_shared_check(machine_disk(m->y->vm.machine), &m->t.disk, m->err,
+					sizeof(m->err));
 	if (!ret)
 		ret = target_load(&m->t, m->err, sizeof(m->err));
 	return ret ? ret : target_wait(&m->t, m->err, sizeof(m->err));
@@ -105,7 +123,7 @@ static void *target_main(void *arg)
 	struct move *m = arg;
 	const struct target_guest guest = {
 		.owner = m, .place = place, .load = load, .loaded = loaded,
-		.again = again,
+		.again = again, .claim = vmx_no_disk ? NULL : claim,
 	};
 	const struct channel_opts o = { .wake_fd = -1 };
 	struct address a;
@@ -203,6 +221,7 @@ static int setup(void **state)
 	struct move *m = calloc(1, sizeof(*m));
 
 	vmx_no_disk = true;
+	vmx_same_disk = false;
 	m->x = vmx_new(NULL);
 	vmx_stir(m->x);
 	vmx_write(m->x, 1, 5);
@@ -372,22 +391,102 @@ static void test_refused(void **state)
 	m->x->vm.in_doubt = true;
 	assert_null(migrate_start(&m->x->vm, &o, m->err, sizeof(m->err)));
 	assert_non_null(strstr(m->err, "resume --force"));
-	migrate_force(&m->x->vm);
+	assert_int_equal(migrate_force(&m->x->vm, m->err, sizeof(m->err)), 0);
 	assert_false(m->x->vm.in_doubt);
 	vmx_unlock(m->x);
 }
 
-static void test_disk(void **state)
+static void with_disk(struct move *m, bool same)
 {
-	struct move *m = *state;
-	struct migrate_opts o = { .to = "unix:x", .downtime_ns = MS };
-
 	vmx_free(m->x);
 	vmx_no_disk = false;
+	vmx_same_disk = same;
 	m->x = vmx_new(NULL);
+	vmx_stir(m->x);
+}
+
+static uint64_t generation(struct vmx *x)
+{
+	uint64_t n = 0;
+
+	assert_int_equal(block_generation_get(machine_disk(x->vm.machine), &n, x->err,
+					      sizeof(x->err)), 0);
+	return n;
+}
+
+/* who else would open it is refused; 0: nobody has it */
+static int taken(struct vmx *x)
+{
+	return block_take(machine_disk(x->vm.machine), x->err, sizeof(x->err));
+}
+
+static void test_shared_disk(void **state)
+{
+	struct move *m = *state;
+
+	with_disk(m, true);
+	move(m);
+	if (m->result.state != SOURCE_MOVED)
+		fail_msg("%s; %s", m->result.text, m->err);
+	assert_int_equal(generation(m->y), m->t.disk.generation + 1);
+	assert_int_equal(taken(m->x), -EAGAIN);
+	/* and back it never comes without the target */
+	assert_int_equal(disk_shared_settle(machine_disk(m->x->vm.machine), &m->t.disk, false,
+					    m->err, sizeof(m->err)), -ESTALE);
+}
+
+/* it has as many bytes, but is no disk of ours */
+static void test_other_disk(void **state)
+{
+	struct move *m = *state;
+
+	with_disk(m, false);
+	move(m);
+	assert_int_equal(m->result.state, SOURCE_KEPT);
+	assert_int_equal(m->ret, -ESTALE);
+	assert_non_null(strstr(m->result.text, "another file, perhaps a copy"));
+	assert_int_equal(m->x->vm.paused, 0);
+}
+
+/* "go" came, and the disk was taken back meanwhile: it says no */
+static void test_disk_taken_back(void **state)
+{
+	struct move *m = *state;
+
+	with_disk(m, true);
+	m->disk_taken = 1;
+	move(m);
+	assert_int_equal(m->result.state, SOURCE_KEPT);
+	assert_int_equal(m->ret, -ESTALE);
+	assert_int_equal(m->x->vm.paused, 0);
+	assert_true(generation(m->x) > m->t.disk.generation + 1);
+	assert_int_equal(taken(m->y), -EAGAIN);
+}
+
+/* --force asks the disk, which knows better */
+static void test_force_asks(void **state)
+{
+	struct move *m = *state;
+	struct migrate_disk d;
+	struct block *b;
+	struct vm *vm;
+
+	with_disk(m, true);
+	vm = &m->x->vm;
+	b = machine_disk(vm->machine);
 	vmx_lock(m->x);
-	assert_null(migrate_start(&m->x->vm, &o, m->err, sizeof(m->err)));
-	assert_non_null(strstr(m->err, "has a disk"));
+	assert_int_equal(disk_shared_describe(b, &d, m->err, sizeof(m->err)), 0);
+	block_let_go(b);
+	vm->in_doubt = vm->lent = true;
+	vm->lent_disk = d.generation;
+	assert_int_equal(disk_shared_claim(b, &d, m->err, sizeof(m->err)), 0);
+	block_let_go(b);
+	assert_int_equal(migrate_force(vm, m->err, sizeof(m->err)), -ESTALE);
+	assert_true(vm->in_doubt);
+	vm->lent_disk++;
+	assert_int_equal(migrate_force(vm, m->err, sizeof(m->err)), 0);
+	assert_false(vm->in_doubt);
+	assert_int_equal(generation(m->x), d.generation + 3);
 	vmx_unlock(m->x);
 }
 
@@ -398,7 +497,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(test_moves), T(test_moves_while_written), T(test_last_words),
 		T(test_late), T(test_cancelled), T(test_nobody), T(test_refused),
-		T(test_disk),
+		T(test_shared_disk), T(test_other_disk), T(test_disk_taken_back),
+		T(test_force_asks),
 	};
 
 	return cmocka_run_group_tests_name("migrate_vm", tests, sf_setup, sf_teardown);

@@ -53,6 +53,8 @@ struct vmx {
 static struct vmx *vmx_now;
 /* those that are made from here on have no disk */
 static bool vmx_no_disk;
+/* or that of the first one, which has it yet */
+static bool vmx_same_disk;
 
 /* ---- the module ----------------------------------------------------------- */
 
@@ -146,7 +148,7 @@ static void vmx_options(struct vmx *x, const struct vmstate *from)
 
 	memset(image + 65520, 0xea, 16);
 	snprintf(firmware, sizeof(firmware), "%s", sf_path("firmware"));
-	snprintf(disk, sizeof(disk), "%s", sf_path(from ? "disk-2" : "disk"));
+	snprintf(disk, sizeof(disk), "%s", sf_path(from && !vmx_same_disk ? "disk-2" : "disk"));
 	sf_write(firmware, image, sizeof(image));
 	if (access(disk, F_OK)) {
 		sf_write(disk, "what the guest wrote", 20);
@@ -186,6 +188,7 @@ static struct vmx *vmx_new(const struct vmstate *from)
 	vmx_options(x, from);
 	if (vmx_no_disk)
 		x->opt.config.disk = NULL;
+	x->opt.config.disk_late = from && vmx_same_disk;
 	if (from) {
 		x->opt.config.incoming = true;
 		x->opt.config.memory_fd = -1;

@@ -112,6 +112,16 @@ bool block_read_only(const struct block *b)
 	return b->file->read_only;
 }
 
+bool block_is_device(const struct block *b)
+{
+	return b->file->is_device;
+}
+
+const uint8_t *block_id(const struct block *b)
+{
+	return b->file->id;
+}
+
 bool block_can_discard(const struct block *b)
 {
 	return b->file->can_discard;

@@ -58,6 +58,7 @@ struct block_req {
 struct block_opts {
 	bool read_only;
 	bool direct;		/* O_DIRECT */
+	bool late;		/* another vmmd has it yet: block_take before it is used */
 };
 
 /*
@@ -73,6 +74,9 @@ void block_close(struct block *b);	/* waits for what is in flight */
 const char *block_path(const struct block *b);	/* as given, for reports */
 uint64_t block_size(const struct block *b);	/* bytes */
 bool block_read_only(const struct block *b);
+bool block_is_device(const struct block *b);
+/* 16 bytes that tell an overlay from all others; of other disks they are 0 */
+const uint8_t *block_id(const struct block *b);
 bool block_can_discard(const struct block *b);
 /* O_DIRECT: alignment wanted of offset, length and memory, bytes; else 1 */
 unsigned int block_align(const struct block *b);
@@ -143,6 +147,19 @@ void block_copy_progress(const struct block_copy *c, uint64_t *done,
 int block_read_raw(struct block *b, uint64_t offset, void *buf, uint64_t len);
 int block_write_raw(struct block *b, uint64_t offset, const void *buf,
 		    uint64_t len);
+
+/* Lock held: make durable what was completed and written, now. 0 or -errno */
+int block_flush(struct block *b);
+
+/*
+ * From one vmmd to another that has opened it `late`: who lets go of it has nothing
+ * in flight, has flushed, and does not touch it before he takes it again. take gets
+ * the lock, and sees what the other one has written: 0, or -EAGAIN while somebody
+ * else has it, or another -errno, with one line in err[]. A block device has no lock
+ * that other hosts know of.
+ */
+void block_let_go(struct block *b);
+int block_take(struct block *b, char *err, unsigned long errlen);
 
 /*
  * A number that goes with the disk, for who has it open; 0 before it is set. It

@@ -37,6 +37,7 @@ struct block_file {
 	bool direct;
 	bool is_device;
 	bool is_overlay;
+	bool is_late;			/* was opened without a lock */
 	bool can_discard;
 	bool no_zero_range;		/* the host said so */
 	unsigned int align;		/* of O_DIRECT; 1: none */
@@ -124,6 +125,8 @@ int file_open(struct block_file *f, const char *path,
 	      const struct block_opts *opts, const struct block_file *above,
 	      char *err, unsigned long errlen);
 void file_close(struct block_file *f);		/* and what is below */
+/* with F_WRLCK, F_RDLCK or F_UNLCK, at once; 0 or -errno, -EAGAIN if it is locked */
+int file_lock(const struct block_file *f, short type);
 /* a file's name is in its directory after a crash, too; 0 or -errno */
 int file_sync_dir(const char *path);
 /* one line in err[], with the disk's name in front; -1 */

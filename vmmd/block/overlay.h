@@ -74,6 +74,8 @@ uint64_t *overlay_bits_new(uint64_t size);
 /* overlay_open.c: the rest of file_open for an overlay */
 int overlay_load(struct block_file *f, const struct block_opts *opts,
 		 char *err, unsigned long errlen);
+/* its map as it is now in the file; nothing is in flight. 0, or -1 as that */
+int overlay_reload(struct block_file *f, char *err, unsigned long errlen);
 /*
  * A new overlay, open for writing and empty; overlay_write_map is for those of
  * its granules that f->bits has, later. On the disk on return if sync. 0, or -1

@@ -176,6 +176,19 @@ int overlay_load(struct block_file *f, const struct block_opts *opts,
 	return ret;
 }
 
+int overlay_reload(struct block_file *f, char *err, unsigned long errlen)
+{
+	void *buf;
+	int ret;
+
+	if (posix_memalign(&buf, 4096, OVERLAY_PAGE))
+		return file_refuse(f, err, errlen, "no memory");
+	free(f->bits);
+	ret = load_map(f, buf, err, errlen);
+	free(buf);
+	return ret;
+}
+
 /* ---- making one ----------------------------------------------------------- */
 
 /* relative if the base is beside the overlay or below, so that both can move */

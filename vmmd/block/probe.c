@@ -170,7 +170,9 @@ static void probe_discard(struct block_file *f)
 	/* a hole behind the end changes nothing, but the time that overlays know */
 	f->can_discard = !fallocate(f->fd, FALLOC_FL_PUNCH_HOLE |
 				    FALLOC_FL_KEEP_SIZE, f->st.st_size, 4096);
-	futimens(f->fd, time);
+	/* which is no more the old one where another vmmd writes */
+	if (!f->is_late)
+		futimens(f->fd, time);
 }
 
 /* the smallest unit that a direct read takes; 0: none that we can give */
@@ -249,17 +251,23 @@ static int probe_chain(const struct opening *o)
 }
 
 /* open file description locks: dropped with the last close, kill -9 or not */
+int file_lock(const struct block_file *f, short type)
+{
+	struct flock lock = { .l_type = type, .l_whence = SEEK_SET };
+
+	if (!fcntl(f->fd, F_OFD_SETLK, &lock))
+		return 0;
+	return errno == EACCES ? -EAGAIN : -errno;
+}
+
 static int probe_lock(const struct opening *o)
 {
-	struct flock lock = {
-		.l_type = o->f->read_only ? F_RDLCK : F_WRLCK,
-		.l_whence = SEEK_SET,
-	};
+	int ret = o->f->is_late ? 0 : file_lock(o->f, o->f->read_only ? F_RDLCK : F_WRLCK);
 
-	if (!fcntl(o->f->fd, F_OFD_SETLK, &lock))
+	if (!ret)
 		return 0;
-	if (errno != EAGAIN && errno != EACCES)
-		return refuse(o, "it cannot be locked: %s", strerror(errno));
+	if (ret != -EAGAIN)
+		return refuse(o, "it cannot be locked: %s", strerror(-ret));
 	if (o->f->above)
 		return refuse(o, "it is locked: another vmmd has it open for writing; stop that VM");
 	return refuse(o, "it is locked: another vmmd has it open%s; stop that VM or give this one a copy",
@@ -301,6 +309,7 @@ int file_open(struct block_file *f, const char *path,
 		.align = 1,
 		.device_align = SECTOR,
 		.read_only = opts->read_only,
+		.is_late = opts->late && !opts->read_only,
 		.above = above,
 	};
 	if (!f->path) {
@@ -310,7 +319,7 @@ int file_open(struct block_file *f, const char *path,
 	/* a pipe or a tape must not block or move: look first, O_EXCL on devices */
 	if (stat(path, &f->st) < 0)
 		return refuse_open(&o, errno);
-	if (S_ISBLK(f->st.st_mode) && !opts->read_only)
+	if (S_ISBLK(f->st.st_mode) && !opts->read_only && !f->is_late)
 		flags |= O_EXCL;
 	f->fd = open(path, flags);
 	if (f->fd < 0)

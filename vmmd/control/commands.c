@@ -139,6 +139,7 @@ static void cmd_pause(struct vm *vm, json_t *args, struct control_call *call)
 
 static void cmd_resume(struct vm *vm, json_t *args, struct control_call *call)
 {
+	char err[512];
 	int force = 0;
 
 	if (!control_args(call, args, "{s?b !}", "force", &force))
@@ -147,8 +148,10 @@ static void cmd_resume(struct vm *vm, json_t *args, struct control_call *call)
 		control_fail(call, ENOTRECOVERABLE, "the machine was migrated, and may run there: only if it does not, say \"force\" (vmmd resume --force)");
 		return;
 	}
-	if (vm->in_doubt)
-		migrate_force(vm);
+	if (vm->in_doubt && migrate_force(vm, err, sizeof(err))) {
+		control_fail(call, ENOTRECOVERABLE, "%s", err);
+		return;
+	}
 	if (vm_resume(vm, VM_PAUSE_USER))
 		ends(call);
 	else

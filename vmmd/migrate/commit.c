@@ -29,6 +29,7 @@ static const unsigned char source[SOURCE_STATES][SOURCE_EVENTS] = {
 	},
 	[SOURCE_AGREED] = {
 		[SOURCE_GO]	 = TO(SOURCE_GIVEN),
+		[SOURCE_LEND]	 = TO(SOURCE_LENT),
 		[SOURCE_LATE]	 = TO(SOURCE_RUNS),
 		[SOURCE_FAILED]	 = TO(SOURCE_KEPT),
 		[SOURCE_GIVE_UP] = TO(SOURCE_KEPT),
@@ -41,8 +42,22 @@ static const unsigned char source[SOURCE_STATES][SOURCE_EVENTS] = {
 		[SOURCE_CUT]	 = TO(SOURCE_DOUBT),
 		[SOURCE_UNSENT]	 = TO(SOURCE_KEPT),
 	},
+	/* and then the disk has to be ours again */
+	[SOURCE_LENT] = {
+		[SOURCE_RUNNING] = TO(SOURCE_MOVED),
+		[SOURCE_FAILED]	 = TO(SOURCE_ASKS),
+		[SOURCE_CUT]	 = TO(SOURCE_ASKS),
+		[SOURCE_UNSENT]	 = TO(SOURCE_ASKS),
+	},
+	[SOURCE_ASKS] = {
+		[SOURCE_TAKEN]	 = TO(SOURCE_KEPT),
+		[SOURCE_STALE]	 = TO(SOURCE_MOVED),
+		[SOURCE_UNKNOWN] = TO(SOURCE_DOUBT),
+	},
 	[SOURCE_DOUBT] = {
 		[SOURCE_FORCE]	 = TO(SOURCE_KEPT),
+		[SOURCE_TAKEN]	 = TO(SOURCE_KEPT),
+		[SOURCE_STALE]	 = TO(SOURCE_MOVED),
 	},
 };
 
@@ -56,8 +71,15 @@ static const unsigned char target[TARGET_STATES][TARGET_EVENTS] = {
 	[TARGET_READY] = {
 		[TARGET_AGAIN]	= TO(TARGET_LOADING),
 		[TARGET_GO]	= TO(TARGET_RUNS),
+		[TARGET_GO_CLAIM] = TO(TARGET_CLAIMS),
 		[TARGET_FAIL]	= TO(TARGET_GONE),
 		[TARGET_CUT]	= TO(TARGET_GONE),
+	},
+	/* it is the disk that says whose the guest is, whether the source hears or not */
+	[TARGET_CLAIMS] = {
+		[TARGET_CLAIMED] = TO(TARGET_RUNS),
+		[TARGET_FAIL]	= TO(TARGET_GONE),
+		[TARGET_CUT]	= TO(TARGET_CLAIMS),
 	},
 	[TARGET_RUNS] = {
 		[TARGET_CUT]	= TO(TARGET_RUNS),
@@ -102,6 +124,11 @@ bool source_ended(enum source_state s)
 	return s == SOURCE_MOVED || s == SOURCE_KEPT || s == SOURCE_DOUBT;
 }
 
+bool source_handed_over(enum source_state s)
+{
+	return s == SOURCE_GIVEN || s == SOURCE_LENT || s == SOURCE_ASKS;
+}
+
 const char *source_state_name(enum source_state s)
 {
 	static const char *const name[SOURCE_STATES] = {
@@ -110,6 +137,8 @@ const char *source_state_name(enum source_state s)
 		[SOURCE_OFFERED] = "all is sent",
 		[SOURCE_AGREED]	 = "the target is ready",
 		[SOURCE_GIVEN]	 = "handed over",
+		[SOURCE_LENT]	 = "handed over",
+		[SOURCE_ASKS]	 = "the disk is asked",
 		[SOURCE_MOVED]	 = "moved",
 		[SOURCE_KEPT]	 = "kept",
 		[SOURCE_DOUBT]	 = "in doubt",

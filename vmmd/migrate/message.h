@@ -28,11 +28,27 @@
 #define MSG_RUNNING	"running"	/* to "go" */
 #define MSG_FAILED	"failed"	/* a line of text; it never runs here */
 
+#define MSG_DISK	"disk"		/* behind "migrate": struct migrate_disk */
+
 #define HELLO_DRY_RUN	(1U << 0)	/* nothing will be sent but probes */
+#define HELLO_DISK	(1U << 1)	/* "disk" follows */
 
 struct migrate_hello {
 	uint32_t protocol;
 	uint32_t flags;
+};
+
+#define DISK_GENERATION	(1U << 0)	/* it has one, which says whose it is */
+#define DISK_READ_ONLY	(1U << 1)	/* both may have it */
+
+/* the machine's disk, which the target has to find, too */
+struct migrate_disk {
+	uint64_t size;			/* bytes */
+	uint64_t generation;
+	uint32_t flags;
+	uint32_t pad;
+	uint8_t id[16];			/* an overlay's; else 0 */
+	char path[4096];		/* ends with a 0 */
 };
 
 #define OFFER_PAUSED	(1U << 0)	/* it does not go on before somebody resumes it */

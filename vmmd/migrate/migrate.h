@@ -39,7 +39,10 @@ struct migrate *migrate_start(struct vm *vm, const struct migrate_opts *opts,
 void migrate_cancel(struct migrate *m);
 /* before the VM is torn down, lock not held: cancel and wait */
 void migrate_stop(struct vm *vm);
-/* lock held: whoever asks knows that a VM in doubt runs nowhere else */
-void migrate_force(struct vm *vm);
+/*
+ * Lock held: whoever asks knows that a VM in doubt runs nowhere else. 0; or -errno with
+ * one line in err[], if its disk knows better or cannot be had.
+ */
+int migrate_force(struct vm *vm, char *err, size_t errlen);
 
 #endif

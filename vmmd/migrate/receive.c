@@ -9,9 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block/block.h"
 #include "detach.h"
 #include "machine.h"
 #include "mem.h"
+#include "migrate/disk_shared.h"
 #include "migrate/receive.h"
 #include "migrate/target.h"
 #include "state/saved_options.h"
@@ -63,6 +65,13 @@ static int guest_again(void *owner, char *err, size_t errlen)
 	return 0;
 }
 
+static int guest_claim(void *owner, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+
+	return disk_shared_claim(machine_disk(r->vm->machine), &r->t.disk, err, errlen);
+}
+
 /* ---- making it ------------------------------------------------------------ */
 
 static int load(struct vm *vm, void *owner, char *err, size_t errlen)
@@ -75,6 +84,8 @@ static int load(struct vm *vm, void *owner, char *err, size_t errlen)
 	r->c->wake_fd = vm->signal_fd;
 	ret = vmstate_check_memory(&r->st, machine_mem(vm->machine), r->c->peer, err,
 				   errlen);
+	if (!ret && r->t.hello.flags & HELLO_DISK)
+		ret = disk_shared_check(machine_disk(vm->machine), &r->t.disk, err, errlen);
 	if (!ret)
 		ret = target_load(&r->t, err, errlen);
 	if (ret == -ENODATA && r->t.hello.flags & HELLO_DRY_RUN) {
@@ -126,10 +137,34 @@ static int told(struct receive *r, const char *err, int status)
 	return status;
 }
 
-static int run(struct receive *r, const struct channel_opts *o, int ready_fd, int argc,
-	       char **argv)
+/*
+ * Where the disk is: as the user says, or as at the source, where a generation shows
+ * that it is the same; a device has none, and is nobody's to name but the user's.
+ */
+static int find_disk(struct receive *r, const char **disk, char *err, size_t errlen)
 {
-	const struct target_guest guest = {
+	const struct migrate_disk *d = &r->t.disk;
+
+	if (!(r->t.hello.flags & HELLO_DISK)) {
+		if (!*disk)
+			return 0;
+		snprintf(err, errlen, "the machine has no disk, found --disk %s: leave it out", *disk);
+		return -EINVAL;
+	}
+	if (!*disk && !(d->flags & (DISK_GENERATION | DISK_READ_ONLY))) {
+		snprintf(err, errlen, "the machine's disk is the block device %.500s: name it here, too, with --disk",
+			 d->path);
+		return -EINVAL;
+	}
+	if (!*disk)
+		*disk = d->path;
+	return 0;
+}
+
+static int run(struct receive *r, const struct channel_opts *o, const char *disk,
+	       int ready_fd, int argc, char **argv)
+{
+	struct target_guest guest = {
 		.owner = r, .place = guest_place, .load = guest_load,
 		.loaded = guest_loaded, .again = guest_again,
 	};
@@ -140,13 +175,18 @@ static int run(struct receive *r, const struct channel_opts *o, int ready_fd, in
 		return told(r, "out of memory", VM_EXIT_ERROR);
 	r->c->patience = o->timeout;
 	if (target_hello(&r->t, err, sizeof(err)) ||
+	    find_disk(r, &disk, err, sizeof(err)) ||
 	    vmstate_read(&r->t.in, &r->st, err, sizeof(err)))
 		return told(r, err, VM_EXIT_ERROR);
 	r->saved.state = &r->st;
 	r->saved.name = r->c->peer;
-	ret = saved_options_take(&r->saved, NULL, argc, argv, err, sizeof(err));
+	ret = saved_options_take(&r->saved, disk, argc, argv, err, sizeof(err));
 	if (ret)
 		return told(r, err, ret);
+	if (disk && !r->saved.opt.config.disk_read_only) {
+		r->saved.opt.config.disk_late = true;
+		guest.claim = guest_claim;
+	}
 	r->saved.opt.load = load;
 	r->saved.opt.commit = commit;
 	r->saved.opt.failed = failed;
@@ -156,8 +196,8 @@ static int run(struct receive *r, const struct channel_opts *o, int ready_fd, in
 	return r->looked ? VM_EXIT_OK : ret;
 }
 
-int receive_vm(const struct address *at, const struct channel_opts *o, int argc,
-	       char **argv)
+int receive_vm(const struct address *at, const struct channel_opts *o, const char *disk,
+	       int argc, char **argv)
 {
 	struct receive r = { 0 };
 	char err[512], *args[ARGS_MAX];
@@ -184,7 +224,7 @@ int receive_vm(const struct address *at, const struct channel_opts *o, int argc,
 		fprintf(stderr, "vmmd: %s\n", err);
 		return VM_EXIT_ERROR;
 	}
-	ret = run(&r, o, ready_fd, n, args);
+	ret = run(&r, o, disk, ready_fd, n, args);
 	target_free(&r.t);
 	saved_options_free(&r.saved);
 	vmstate_free(&r.st);

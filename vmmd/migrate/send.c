@@ -10,10 +10,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include "block/block.h"
 #include "loop.h"
 #include "machine.h"
 #include "mem.h"
 #include "migrate/channel.h"
+#include "migrate/disk_shared.h"
 #include "migrate/migrate.h"
 #include "migrate/throttle.h"
 #include "snapshot/lazy.h"
@@ -32,6 +34,8 @@ struct migrate {
 	char *tls_dir;
 	struct ram *ram;
 	struct throttle *throttle;
+	struct block *block;	/* NULL: no disk */
+	struct migrate_disk disk;
 	bool held;		/* the VM stands still, and we have the lock */
 	atomic_bool cancel;
 	int wake_fd;
@@ -133,7 +137,32 @@ static void guest_go_on(void *owner)
 
 static int guest_state(void *owner, struct sink *out)
 {
-	return vmstate_save_end(((struct migrate *)owner)->vm, out);
+	struct migrate *m = owner;
+	int ret = vmstate_save_end(m->vm, out);
+
+	/* the devices are quiet, and what they wrote is for somebody else to read */
+	return ret || !m->block ? ret : block_flush(m->block);
+}
+
+static int guest_describe(void *owner, struct migrate_disk *d, char *err, size_t errlen)
+{
+	struct migrate *m = owner;
+	int ret = disk_shared_describe(m->block, &m->disk, err, errlen);
+
+	*d = m->disk;
+	return ret;
+}
+
+static void guest_lend(void *owner)
+{
+	block_let_go(((struct migrate *)owner)->block);
+}
+
+static int guest_settle(void *owner, bool never, char *err, size_t errlen)
+{
+	struct migrate *m = owner;
+
+	return disk_shared_settle(m->block, &m->disk, never, err, errlen);
 }
 
 static void guest_throttle(void *owner, unsigned int percent)
@@ -168,8 +197,10 @@ static void send_vm(struct migrate *m)
 		.tls_dir = m->tls_dir, .insecure = m->opts.insecure,
 		.wake_fd = m->wake_fd, .timeout = CONNECT_NS,
 	};
+	const bool lends = m->block && !block_read_only(m->block);
 	const struct migrate_guest guest = {
-		.owner = m, .begin = guest_begin, .total = guest_total,
+		.owner = m, .describe = m->block ? guest_describe : NULL,
+		.lend = lends ? guest_lend : NULL, .settle = lends ? guest_settle : NULL, .begin = guest_begin, .total = guest_total,
 		.track = guest_track, .harvest = guest_harvest,
 		.pending = guest_pending, .send = guest_send, .stop = guest_stop,
 		.go_on = guest_go_on, .state = guest_state,
@@ -218,6 +249,8 @@ static void tell_end(struct migrate *m)
 		break;
 	case SOURCE_DOUBT:
 		vm->in_doubt = true;
+		vm->lent = m->block && !block_read_only(m->block);
+		vm->lent_disk = m->disk.generation;
 		fprintf(stderr, "vmmd: the machine was handed over to %s, and nothing was heard of it since: %s. It stands still here. See whether it runs there: then vmmd kill it here; else vmmd resume --force\n",
 			m->opts.to, r->text);
 		break;
@@ -263,8 +296,6 @@ static int check(struct vm *vm, char *err, size_t errlen)
 		why = "a snapshot of the machine is being taken: wait for its end";
 	else if (vm->in_doubt)
 		why = "the machine was migrated, and nobody knows whether it runs there: vmmd resume --force first, if it does not";
-	else if (machine_disk(vm->machine))
-		why = "the machine has a disk, which cannot be migrated yet";
 	if (!why)
 		return 0;
 	snprintf(err, errlen, "%s", why);
@@ -285,6 +316,7 @@ struct migrate *migrate_start(struct vm *vm, const struct migrate_opts *opts,
 	}
 	m->vm = vm;
 	m->opts = *opts;
+	m->block = machine_disk(vm->machine);
 	m->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	m->tls_dir = opts->tls_dir ? strdup(opts->tls_dir) : NULL;
 	if (m->wake_fd < 0 || (opts->tls_dir && !m->tls_dir)) {
@@ -326,8 +358,26 @@ void migrate_stop(struct vm *vm)
 	pthread_mutex_unlock(&vm->lock);
 }
 
-void migrate_force(struct vm *vm)
+/* the disk has the last word: what it says is true, whatever somebody knows */
+static int take_back(struct vm *vm, char *err, size_t errlen)
 {
+	struct block *b = machine_disk(vm->machine);
+	struct migrate_disk d = {
+		.generation = vm->lent_disk,
+		.flags = vm->lent_disk ? DISK_GENERATION : 0,
+	};
+
+	return disk_shared_settle(b, &d, !vm->lent_disk, err, errlen);
+}
+
+int migrate_force(struct vm *vm, char *err, size_t errlen)
+{
+	int ret = vm->lent ? take_back(vm, err, errlen) : 0;
+
+	if (ret)
+		return ret;
+	vm->lent = false;
 	vm->in_doubt = false;
 	vm_resume(vm, VM_PAUSE_MIGRATE);
+	return 0;
 }

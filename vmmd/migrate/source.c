@@ -208,7 +208,9 @@ static int give(struct sender *s)
 	ret = channel_flush(s->c);
 	if (ret)
 		return ret;
-	sender_step(s, SOURCE_GO);
+	sender_step(s, s->guest->lend ? SOURCE_LEND : SOURCE_GO);
+	if (s->guest->lend)
+		s->guest->lend(s->guest->owner);
 	s->c->wake_fd = -1;
 	s->c->deadline = loop_now() + GIVEN_NS;
 	sent = s->c->sent;
@@ -218,6 +220,7 @@ static int give(struct sender *s)
 		ret = channel_flush(s->c);
 	/* TLS keeps bytes of its own */
 	if (ret && !s->c->tls && s->c->sent - sent < wanted) {
+		s->never = true;
 		sender_step(s, SOURCE_UNSENT);
 		return ret;
 	}
@@ -305,12 +308,15 @@ static int send_hello(struct sender *s)
 {
 	const struct migrate_hello hello = {
 		.protocol = MIGRATE_PROTOCOL,
-		.flags = s->params->dry_run ? HELLO_DRY_RUN : 0,
+		.flags = (s->params->dry_run ? HELLO_DRY_RUN : 0) |
+			 (s->guest->describe ? HELLO_DISK : 0),
 	};
 	int ret;
 
 	be_patient(s);
 	ret = section_put(&s->out, MSG_HELLO, 1, &hello, sizeof(hello), NULL, 0);
+	if (!ret)
+		ret = sender_describe(s);
 	if (!ret)
 		ret = s->guest->begin(s->guest->owner, &s->out);
 	if (!ret)
@@ -370,10 +376,16 @@ static void end(struct sender *s, int ret)
 {
 	if (ret == -EPIPE || ret == -ECONNRESET)
 		sender_last_word(s);
-	if (!source_ended(s->state))
-		sender_step(s, s->state != SOURCE_GIVEN && (!ret || ret == -ECANCELED) ?
-		     SOURCE_GIVE_UP : SOURCE_CUT);
-	if (ret == -ECANCELED && s->state != SOURCE_DOUBT)
+	if (!source_ended(s->state) && s->state != SOURCE_ASKS)
+		sender_step(s, !source_handed_over(s->state) &&
+			    (!ret || ret == -ECANCELED) ? SOURCE_GIVE_UP : SOURCE_CUT);
+	if (s->state == SOURCE_ASKS)
+		sender_settle(s);
+	if (s->state == SOURCE_MOVED) {
+		/* what was wrong with the link does not matter */
+		s->result->error = 0;
+		s->result->text[0] = 0;
+	} else if (ret == -ECANCELED && s->state != SOURCE_DOUBT)
 		sender_fail(s, ret, "the migration was given up");
 	else if (ret)
 		sender_fail(s, ret, "%s: %s", s->c->peer, strerror(-ret));

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "migrate/commit.h"
+#include "migrate/message.h"
 #include "state/ram.h"
 #include "state/section.h"
 
@@ -26,6 +27,11 @@ struct migrate_guest {
 	void (*go_on)(void *owner);
 	int (*state)(void *owner, struct sink *out);	/* stopped: vmstate_save_end */
 	void (*throttle)(void *owner, unsigned int percent);
+	/* what a disk that the target will open, too, is; NULL: there is none */
+	int (*describe)(void *owner, struct migrate_disk *d, char *err, size_t errlen);
+	/* NULL: there is none that knows whose it is. As in disk_shared.h; stopped */
+	void (*lend)(void *owner);
+	int (*settle)(void *owner, bool never, char *err, size_t errlen);
 };
 
 struct migrate_now {

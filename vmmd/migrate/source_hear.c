@@ -34,6 +34,7 @@ static int take_failed(struct sender *s)
 	for (c = text; *c; c++)
 		if ((unsigned char)*c < ' ' || *c == 127)
 			*c = ' ';
+	s->never = true;
 	sender_step(s, SOURCE_FAILED);
 	return sender_fail(s, -EREMOTEIO, "%s refuses: %s", s->c->peer, text);
 }
@@ -95,7 +96,7 @@ void sender_last_word(struct sender *s)
 	struct migrate_message m;
 	char err[512];
 
-	if (s->told || s->state == SOURCE_GIVEN)
+	if (s->told || source_handed_over(s->state))
 		return;
 	s->c->late = NULL;
 	s->c->deadline = loop_now() + LAST_WORD_NS;

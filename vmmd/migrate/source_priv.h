@@ -27,6 +27,7 @@ struct sender {
 	bool late;			/* this attempt was */
 	bool state_sent;		/* some of it, in this attempt */
 	bool told;			/* result->text is set */
+	bool never;			/* it is known not to run there */
 };
 
 /* the only way in which the guest changes sides; 0 or -EPROTO, told */
@@ -40,6 +41,10 @@ int sender_fail(struct sender *s, int ret, const char *fmt, ...)
 int sender_expect(struct sender *s, const char *tag, uint32_t number);
 /* it speaks only when it is asked; but when it fails, and late */
 int sender_listen(struct sender *s);
+/* source_disk.c: the disk, behind "migrate" */
+int sender_describe(struct sender *s);
+/* the guest was handed over with a disk, and "running" did not come: whose is it */
+void sender_settle(struct sender *s);
 /* the link broke while we wrote: has it said why */
 void sender_last_word(struct sender *s);
 

@@ -43,6 +43,28 @@ static int say(struct target *t, const char *tag, uint32_t number, char *err,
 	return ret;
 }
 
+static int take_disk(struct target *t, char *err, size_t errlen)
+{
+	struct source *in = &t->in;
+	struct migrate_disk *d = &t->disk;
+	int ret = section_next(in, err, errlen);
+
+	if (!ret && !section_is(in, MSG_DISK))
+		ret = section_bad(in, err, errlen, "\"%s\" was wanted here", MSG_DISK);
+	if (!ret)
+		ret = section_version(in, 1, err, errlen);
+	if (!ret)
+		ret = section_body(in, d, sizeof(*d), err, errlen);
+	if (ret)
+		return ret;
+	if (in->head.len != sizeof(*d) || !d->path[0] ||
+	    !memchr(d->path, 0, sizeof(d->path)) || !section_name_ok(d->path) ||
+	    d->flags & ~(DISK_GENERATION | DISK_READ_ONLY) || d->pad ||
+	    d->generation > UINT64_MAX - 2)
+		return section_bad(in, err, errlen, "is of a disk that cannot be");
+	return 0;
+}
+
 int target_hello(struct target *t, char *err, size_t errlen)
 {
 	struct source *in = &t->in;
@@ -63,7 +85,7 @@ int target_hello(struct target *t, char *err, size_t errlen)
 			    t->hello.protocol, MIGRATE_PROTOCOL);
 		return -ENOTSUP;
 	}
-	return 0;
+	return t->hello.flags & HELLO_DISK ? take_disk(t, err, errlen) : 0;
 }
 
 /* ---- what comes ----------------------------------------------------------- */
@@ -180,7 +202,7 @@ static int take_answer(struct target *t, char *err, size_t errlen)
 		return ret;
 	if (section_is(in, MSG_AGAIN))
 		return take_again(t, &m, err, errlen);
-	return target_step(&t->state, TARGET_GO) ?
+	return target_step(&t->state, t->guest->claim ? TARGET_GO_CLAIM : TARGET_GO) ?
 	       section_bad(in, err, errlen, "comes out of turn") : 1;
 }
 
@@ -200,6 +222,12 @@ int target_wait(struct target *t, char *err, size_t errlen)
 			ret = take_all(t, err, errlen);
 		if (ret)
 			return ret;
+	}
+	if (t->guest->claim) {
+		ret = t->guest->claim(t->guest->owner, err, errlen);
+		if (ret)
+			return ret;
+		target_step(&t->state, TARGET_CLAIMED);
 	}
 	/* it runs here, whether that is heard or not */
 	say(t, MSG_RUNNING, t->offer, ignored, sizeof(ignored));

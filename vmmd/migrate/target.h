@@ -24,15 +24,18 @@ struct target_guest {
 	int (*loaded)(void *owner, const char *name, char *err, size_t errlen);
 	/* forget all but the pages */
 	int (*again)(void *owner, char *err, size_t errlen);
+	/* "go" came: is the disk ours; NULL: there is none that knows */
+	int (*claim)(void *owner, char *err, size_t errlen);
 };
 
 struct target {
 	struct channel *c;
-	const struct target_guest *guest;
+	const struct target_guest *guest;	/* claim: may be set until it waits */
 	enum target_state state;
 	struct source in;
 	struct sink out;
 	struct migrate_hello hello;
+	struct migrate_disk disk;	/* with HELLO_DISK */
 	uint32_t offer;		/* number of the last one */
 	bool paused;		/* it does not go on by itself */
 	/* private */

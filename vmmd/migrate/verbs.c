@@ -139,7 +139,8 @@ const struct verb verb_migrate = {
 "\n"
 "Move the running machine NAME to the vmmd receive that waits at ADDRESS: tcp:HOST,\n"
 "tcp:HOST:PORT, unix:PATH, or ssh:HOST, which begins one there. It goes on here until\n"
-"it goes on there; Ctrl-C or vmmd migrate-cancel keeps it here.\n"
+"it goes on there; Ctrl-C or vmmd migrate-cancel keeps it here. A disk has to be on\n"
+"storage that both share.\n"
 "\n"
 "  --downtime MS         it stands still for no longer than that, 1 to 60000 (default\n"
 "                        300); if that cannot be kept it stays here\n"
@@ -169,6 +170,7 @@ const struct verb verb_migrate_cancel = {
 static int receive_main(const struct verb *verb, int argc, char **argv)
 {
 	struct channel_opts o = { .wake_fd = -1, .timeout = PATIENCE_NS };
+	const char *disk = NULL;
 	struct address at;
 	char err[512];
 	int i, n = 0;
@@ -192,23 +194,29 @@ static int receive_main(const struct verb *verb, int argc, char **argv)
 			o.tls_dir = argv[i] + 10;
 		else if (!strcmp(argv[i], "--tls-dir") && i + 1 < argc)
 			o.tls_dir = argv[++i];
+		else if (!strncmp(argv[i], "--disk=", 7))
+			disk = argv[i] + 7;
+		else if (!strcmp(argv[i], "--disk") && i + 1 < argc)
+			disk = argv[++i];
 		else if (!strcmp(argv[i], "--insecure"))
 			o.insecure = true;
 		else
 			argv[2 + n++] = argv[i];
 	}
 	signal(SIGPIPE, SIG_IGN);
-	return receive_vm(&at, &o, n, argv + 2);
+	return receive_vm(&at, &o, disk, n, argv + 2);
 }
 
 const struct verb verb_receive = {
 	.name = "receive",
 	.help =
-"usage: vmmd receive ADDRESS [--tls-dir DIR] [--insecure] [OPTION]...\n"
+"usage: vmmd receive ADDRESS [--disk FILE] [--tls-dir DIR] [--insecure] [OPTION]...\n"
 "\n"
 "Wait at ADDRESS for a machine that is migrated, and run it: tcp:PORT on any address\n"
 "as tcp::PORT, tcp:ADDR:PORT, unix:PATH, or - for standard input and output.\n"
 "\n"
+"  --disk FILE           the machine's disk, which both hosts share, if it is not\n"
+"                        where it is at the source\n"
 "  --tls-dir DIR         tcp: TLS 1.3 with DIR/ca.pem, cert.pem and key.pem; who\n"
 "                        comes needs a certificate of that authority\n"
 "  --insecure            tcp: in the clear, even beyond this host\n"

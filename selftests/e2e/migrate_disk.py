@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0
+"""End-to-end: a guest that checks its disk moves between two vmmds that share it.
+
+    migrate_disk.py --kernel VMLINUZ --modules DIR --work DIR [--moves N]
+
+Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
+busybox and the modules that drive the disk. Prints TAP; exits 0 if nothing failed.
+"""
+import argparse
+import os
+import re
+import sys
+import time
+
+sys.dont_write_bytecode = True
+from console import SCALE  # noqa: E402 (beside this file)
+from counting import MODULES, TIMEOUT, Guest, init, names, vmmd  # noqa: E402
+from initrd import make_initrd  # noqa: E402
+from tap import run_tests  # noqa: E402
+
+# of an emulator on a busy machine
+DOWNTIME = os.environ.get("VMM_MIGRATE_DOWNTIME", "8000")
+
+
+class Test:
+    def __init__(self, args):
+        self.dir = args.work
+        self.moves = args.moves
+        self.transcript = self.path("migrate_disk.txt")
+        found = {f.removesuffix(".xz"): os.path.join(d, f)
+                 for d, _, files in os.walk(args.modules) for f in files}
+        make_initrd(self.path("initrd"), init(4), [found[m + ".ko"] for m in MODULES
+                                                   if m + ".ko" in found])
+        self.run = ["--kernel", args.kernel, "--initrd", self.path("initrd"), "--memory", "128M",
+                    "--append", "console=ttyS0 quiet", "--name", "m0"]
+        self.names = 0
+
+    def path(self, name):
+        return os.path.join(self.dir, name)
+
+    def disk(self, name):
+        """An empty one."""
+        for left in (name, name + ".vmmd-generation"):
+            if os.path.exists(self.path(left)):
+                os.unlink(self.path(left))
+        with open(self.path(name), "wb") as f:
+            f.truncate(8 << 20)
+        return self.path(name)
+
+    def start(self, disk):
+        return Guest(["run", disk, *self.run], self.transcript)
+
+    def receive(self, *options):
+        self.names += 1
+        name = "m%d" % self.names
+        guest = Guest(["receive", self.unix(), "--name", name, *options], self.transcript)
+        deadline = time.monotonic() + TIMEOUT * SCALE
+        while not os.path.exists(self.path("sock")):
+            if time.monotonic() > deadline:
+                raise AssertionError("vmmd receive does not listen")
+            time.sleep(0.05)
+        return guest, name
+
+    def unix(self):
+        return "unix:" + self.path("sock")
+
+
+def generation(disk):
+    with open(disk + ".vmmd-generation", encoding="ascii") as f:
+        return int(f.read().split()[2])
+
+
+def move(test, guest, name, *options):
+    before = guest.count()
+    target, new = test.receive(*options)
+    print("# " + vmmd("migrate", name, test.unix(), "--downtime", DOWNTIME).strip(), flush=True)
+    guest.end(0)
+    after = target.count()
+    if after < before:
+        raise AssertionError("count %d here, %d there" % (before, after))
+    # each round checks the record of the one before, which was written here
+    target.count(after + 2)
+    if names() != [new]:
+        raise AssertionError("list says %r, wanted only %s" % (names(), new))
+    return target, new
+
+
+def moves(test, disk):
+    """There and back: each time another vmmd has the disk, and the larger number."""
+    guest, name = test.start(disk), "m0"
+    guest.count(2)
+    last = 0
+    for _ in range(test.moves):
+        with guest:
+            guest, name = move(test, guest, name)
+        if generation(disk) <= last:
+            raise AssertionError("generation %d after %d" % (generation(disk), last))
+        last = generation(disk)
+        said = vmmd("run", disk, *test.run[:-2], "--name", "thief", "--console", "none", wanted=1)
+        if "is locked" not in said:
+            raise AssertionError("another one got the disk: %r" % said)
+    vmmd("kill", name)
+    guest.con.close()
+
+
+def raw(test):
+    moves(test, test.disk("disk"))
+
+
+def overlay(test):
+    """What is in its map is the other side's to read."""
+    base, top = test.disk("base"), test.path("top")
+    vmmd("overlay", base, top)
+    moves(test, top)
+
+
+def stays(test, wanted, *options):
+    with test.start(test.disk("disk")) as guest:
+        before = guest.count(2)
+        target, _ = test.receive(*options)
+        with target:
+            said = vmmd("migrate", "m0", test.unix(), "--downtime", DOWNTIME, wanted=1)
+            if not re.search(wanted, said):
+                raise AssertionError("said %r, wanted %r" % (said, wanted))
+            print("# " + said.strip().splitlines()[-1], flush=True)
+            target.end(1)
+        guest.count(before + 3)
+        if names() != ["m0"]:
+            raise AssertionError("list says %r" % names())
+        vmmd("kill", "m0")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--modules", required=True)
+    parser.add_argument("--work", required=True)
+    parser.add_argument("--moves", type=int, default=2)
+    args = parser.parse_args()
+    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
+    os.makedirs(args.work, exist_ok=True)
+    test = Test(args)
+    return run_tests([
+        ("a machine moves, and the disk that both have", lambda: raw(test)),
+        ("an overlay, too", lambda: overlay(test)),
+        ("a disk of another name and the same size is refused",
+         lambda: stays(test, "another file, perhaps a copy", "--disk", test.disk("copy"))),
+        ("one that is not there, too",
+         lambda: stays(test, "no such file", "--disk", test.path("nothing"))),
+    ])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
