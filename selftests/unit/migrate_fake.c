@@ -9,11 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "block/block.h"
 #include "fixture.h"
 #include "loop.h"
+#include "migrate/disk_shared.h"
 #include "migrate_fake.h"
 
 static void take_time(struct fake_vm *vm, unsigned int *times)
@@ -129,6 +132,31 @@ static void src_progress(void *owner, const struct migrate_now *now)
 	assert_true(now->done <= now->total);
 }
 
+static int src_describe(void *owner, struct migrate_disk *d, char *err, size_t errlen)
+{
+	struct fake_vm *vm = owner;
+	int ret = disk_shared_describe(vm->disk, &vm->lent, err, errlen);
+
+	*d = vm->lent;
+	return ret;
+}
+
+static void src_lend(void *owner)
+{
+	struct fake_vm *vm = owner;
+
+	assert_false(vm->runs);
+	block_let_go(vm->disk);
+}
+
+static int src_settle(void *owner, bool never, char *err, size_t errlen)
+{
+	struct fake_vm *vm = owner;
+
+	assert_false(vm->runs);
+	return disk_shared_settle(vm->disk, &vm->lent, never, err, errlen);
+}
+
 /* ---- a target ------------------------------------------------------------- */
 
 static uint8_t *dst_place(void *owner, uint64_t gpa, uint64_t len)
@@ -166,6 +194,22 @@ static int dst_again(void *owner, char *err, size_t errlen)
 	vm->has_regs = false;
 	vm->agains++;
 	return 0;
+}
+
+static int dst_claim(void *owner, char *err, size_t errlen)
+{
+	struct fake_vm *vm = owner;
+	int ret;
+
+	if (vm->in_the_way)
+		assert_int_equal(mkdir(vm->in_the_way, 0700), 0);
+	if (!vm->dies)
+		return disk_shared_claim(vm->disk, &vm->lent, err, errlen);
+	ret = block_take(vm->disk, err, errlen);
+	assert_int_equal(ret, 0);
+	block_let_go(vm->disk);
+	snprintf(err, errlen, "killed");
+	return -ESHUTDOWN;
 }
 
 /* ---- the wire ------------------------------------------------------------- */
@@ -254,6 +298,9 @@ static int receive(struct fake_run *r, struct target *t)
 	size_t len = sizeof(r->target_err);
 	int ret = target_hello(t, err, len);
 
+	r->target.lent = t->disk;
+	if (!ret && r->target.disk)
+		ret = disk_shared_check(r->target.disk, &t->disk, err, len);
 	if (!ret)
 		ret = section_next(&t->in, err, len);
 	if (!ret && !section_is(&t->in, "fake-vm"))
@@ -276,6 +323,7 @@ static void *target_main(void *arg)
 	const struct target_guest guest = {
 		.owner = &r->target, .place = dst_place, .load = dst_load,
 		.loaded = dst_loaded, .again = dst_again,
+		.claim = r->target.disk ? dst_claim : NULL,
 	};
 	struct channel *c = channel_new(tt->fd, tt->fd, "the source");
 	struct target t;
@@ -283,7 +331,7 @@ static void *target_main(void *arg)
 	assert_non_null(c);
 	assert_int_equal(target_init(&t, c, &guest), 0);
 	r->target_ret = receive(r, &t);
-	if (r->target_ret)
+	if (r->target_ret && !r->target.dies)
 		target_fail(&t, r->target_err);
 	r->target.runs = target_may_run(t.state);
 	r->target_paused = t.paused;
@@ -320,6 +368,9 @@ static void run_source(struct fake_run *r, int fd)
 		.track = src_track, .harvest = src_harvest, .pending = src_pending,
 		.send = src_send, .stop = src_stop, .go_on = src_go_on,
 		.state = src_state, .throttle = src_throttle,
+		.describe = r->source.disk ? src_describe : NULL,
+		.lend = r->source.disk ? src_lend : NULL,
+		.settle = r->source.disk ? src_settle : NULL,
 	};
 	struct channel *c = channel_new(fd, fd, "the target");
 

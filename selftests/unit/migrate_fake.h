@@ -19,7 +19,14 @@
 #define FAKE_BYTES	(FAKE_PAGES * 4096U)
 #define FAKE_REGS	64U		/* bytes of state */
 
+struct block;
+
 struct fake_vm {
+	/* NULL: none; both sides', of one file */
+	struct block *disk;
+	struct migrate_disk lent;
+	const char *in_the_way;		/* a directory that it finds then */
+	bool dies;			/* a target: killed when it has the disk's lock */
 	uint8_t mem[FAKE_BYTES];
 	uint8_t regs[FAKE_REGS];
 	atomic_bool runs;

@@ -129,7 +129,8 @@ static void source_settles(const struct world *now)
 		return;
 	}
 	w.lock = SOURCE;
-	if (!w.was_full) {
+	/* who is known not to run needs no number */
+	if (!w.was_full && !w.never) {
 		struct world full = w;
 
 		full.was_full = true;

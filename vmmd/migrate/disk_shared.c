@@ -150,8 +150,9 @@ int disk_shared_settle(struct block *b, const struct migrate_disk *d, bool never
 	ret = block_generation_get(b, &found, err, errlen);
 	if (!ret && !never && found != d->generation)
 		ret = stale(b, err, errlen);
-	if (!ret)
-		ret = set(b, found, found + 2, err, errlen);
+	/* who is known not to run needs no number that says so: there may be no room */
+	if (!ret && set(b, found, found + 2, err, errlen) && !never)
+		ret = -EIO;
 	if (ret)
 		block_let_go(b);
 	return ret;

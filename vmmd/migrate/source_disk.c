@@ -30,8 +30,8 @@ void sender_settle(struct sender *s)
 	unsigned int i;
 	int ret = -EAGAIN;
 
-	/* the target may be about to take it, or to let go of it */
-	for (i = 0; i < TRIES && ret == -EAGAIN; i++) {
+	/* the target may be about to take it, or to let go of it, or there is no room */
+	for (i = 0; i < TRIES && ret && ret != -ESTALE && ret != -EOPNOTSUPP; i++) {
 		if (i)
 			nanosleep(&pause, NULL);
 		ret = s->guest->settle(s->guest->owner, s->never, err, sizeof(err));
