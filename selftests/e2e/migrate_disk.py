@@ -10,7 +10,11 @@ busybox and the modules that drive the disk. Prints TAP; exits 0 if nothing fail
 import argparse
 import os
 import re
+import select
+import socket
+import subprocess
 import sys
+import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -131,6 +135,76 @@ def stays(test, wanted, *options):
         vmmd("kill", "m0")
 
 
+class Wire(threading.Thread):
+    """Between the two, until "go" comes by: passes that on or not, and is cut."""
+
+    def __init__(self, test, passes):
+        super().__init__(daemon=True)
+        self.passes = passes
+        self.cut = False
+        self.to = test.path("sock")
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(test.path("wire"))
+        self.listener.listen()
+        self.start()
+
+    def run(self):
+        a, _ = self.listener.accept()
+        b = socket.socket(socket.AF_UNIX)
+        b.connect(self.to)
+        self.listener.close()
+        with a, b:
+            while not self.cut:
+                for s in select.select([a, b], [], [])[0]:
+                    data = s.recv(1 << 20)
+                    if not data:
+                        return
+                    # a section's head, and its body of 8 bytes, alone at the end
+                    self.cut |= s is a and data[-48:-32] == b"go".ljust(16, b"\0")
+                    if not self.cut or (self.passes and s is a):
+                        (b if s is a else a).sendall(data)
+
+
+def cut(test, passes):
+    """The link is cut at "go": the disk says who has the guest, and nothing is lost."""
+    if os.path.exists(test.path("wire")):
+        os.unlink(test.path("wire"))
+    disk = test.disk("disk")
+    with test.start(disk) as guest:
+        before = guest.count(2)
+        target, name = test.receive()
+        with target:
+            wire = Wire(test, passes)
+            said = vmmd("migrate", "m0", "unix:" + test.path("wire"), "--downtime", DOWNTIME,
+                        wanted=0 if passes else 1)
+            print("# " + said.strip(), flush=True)
+            if not wire.cut:
+                raise AssertionError("\"go\" was not seen")
+            (guest if passes else target).end(0 if passes else 1)
+            if names() != [name if passes else "m0"]:
+                raise AssertionError("list says %r" % names())
+            (target if passes else guest).count(before + 3)
+            vmmd("kill", names()[0])
+
+
+def killed(test):
+    """The other side is, in the middle: it goes on here."""
+    with test.start(test.disk("disk")) as guest:
+        before = guest.count(2)
+        target, _ = test.receive()
+        with target:
+            p = subprocess.Popen(["vmmd", "migrate", "m0", test.unix(), "--bandwidth", "256K"],
+                                 stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while os.path.exists(test.path("sock")):
+                time.sleep(0.05)
+            time.sleep(0.5 * SCALE)
+            target.con.process.kill()
+            if p.wait(TIMEOUT * SCALE) != 1:
+                raise AssertionError("exit status %d" % p.returncode)
+        guest.count(before + 3)
+        vmmd("kill", "m0")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -145,6 +219,9 @@ def main():
     return run_tests([
         ("a machine moves, and the disk that both have", lambda: raw(test)),
         ("an overlay, too", lambda: overlay(test)),
+        ("cut behind \"go\" it runs there", lambda: cut(test, True)),
+        ("cut before \"go\" it runs here", lambda: cut(test, False)),
+        ("with the other side killed, too", lambda: killed(test)),
         ("a disk of another name and the same size is refused",
          lambda: stays(test, "another file, perhaps a copy", "--disk", test.disk("copy"))),
         ("one that is not there, too",

@@ -58,7 +58,7 @@ int disk_shared_check(struct block *b, const struct migrate_disk *d, char *err,
 	int ret;
 
 	if (block_size(b) != d->size || memcmp(block_id(b), d->id, sizeof(d->id)) ||
-	    block_is_device(b) != !(d->flags & (DISK_GENERATION | DISK_READ_ONLY))) {
+	    (!block_read_only(b) && block_is_device(b) != !(d->flags & DISK_GENERATION))) {
 		snprintf(err, errlen, "disk %s: it has %" PRIu64 " bytes and is not that of the source, %s, of %" PRIu64 ": both sides need the same file, on storage that they share",
 			 block_path(b), block_size(b), d->path, d->size);
 		return -EINVAL;

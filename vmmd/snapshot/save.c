@@ -559,8 +559,9 @@ struct snapshot_save *snapshot_save_start(struct vm *vm,
 {
 	struct snapshot_save *s;
 
-	if (vm->saving || vm->migrating || vm->ending) {
+	if (vm->saving || vm->migrating || vm->ending || vm->lent) {
 		snprintf(err, errlen, vm->ending ? "the machine is ending" :
+			 vm->lent ? "the machine was migrated, and perhaps its disk is another's" :
 			 vm->migrating ? "this machine is being migrated" :
 			 "another snapshot of this machine is being taken");
 		return NULL;
