@@ -132,6 +132,31 @@ static void test_short_hello(void **state)
 	ends("section 0 \"migrate\"");
 }
 
+/* a path that would be an option, one without an end, flags of no meaning */
+static void test_disk(void **state)
+{
+	const struct migrate_hello h = { MIGRATE_PROTOCOL, HELLO_DISK };
+	struct migrate_disk d[4] = {
+		{ .path = "--firmware-log=/tmp/x" }, { .path = "/x", .flags = 1 << 7 },
+		{ .path = "/x", .generation = UINT64_MAX - 1 }, { .path = "/x" },
+	};
+	unsigned int i;
+
+	memset(d[3].path, '/', sizeof(d[3].path));
+	for (i = 0; i < 4; i++) {
+		stream.len = 0;
+		out.number = 0;
+		put(MSG_HELLO, &h, sizeof(h));
+		put(MSG_DISK, &d[i], sizeof(d[i]));
+		ends("section 1 \"disk\": is of a disk that cannot be");
+	}
+	stream.len = 0;
+	out.number = 0;
+	put(MSG_HELLO, &h, sizeof(h));
+	put("fake-vm", "x", 1);
+	ends("\"disk\" was wanted here");
+}
+
 static void test_go_without_offer(void **state)
 {
 	hello();
@@ -418,6 +443,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_hello, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_hello, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_go_without_offer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_go_of_another, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_go_after_again, setup, teardown),

@@ -183,6 +183,10 @@ static int run(struct receive *r, const struct channel_opts *o, const char *disk
 	ret = saved_options_take(&r->saved, disk, argc, argv, err, sizeof(err));
 	if (ret)
 		return told(r, err, ret);
+	/* the source names a file for writing only if a generation goes with that */
+	if (disk && r->saved.opt.config.disk_read_only != !!(r->t.disk.flags & DISK_READ_ONLY))
+		return told(r, "the machine's options and its disk differ in --read-only",
+			    VM_EXIT_ERROR);
 	if (disk && !r->saved.opt.config.disk_read_only) {
 		r->saved.opt.config.disk_late = true;
 		guest.claim = guest_claim;

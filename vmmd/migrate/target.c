@@ -57,7 +57,7 @@ static int take_disk(struct target *t, char *err, size_t errlen)
 		ret = section_body(in, d, sizeof(*d), err, errlen);
 	if (ret)
 		return ret;
-	if (in->head.len != sizeof(*d) || !d->path[0] ||
+	if (in->head.len != sizeof(*d) || d->path[0] != '/' ||
 	    !memchr(d->path, 0, sizeof(d->path)) || !section_name_ok(d->path) ||
 	    d->flags & ~(DISK_GENERATION | DISK_READ_ONLY) || d->pad ||
 	    d->generation > UINT64_MAX - 2)
