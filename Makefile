@@ -132,6 +132,7 @@ $(addprefix $(B)/unit/test_,vcpu snapshot_save state_golden state_fuzz migrate_v
 	unit_ldflags = -Wl,--allow-multiple-definition
 # These record what is called, or play a file system that can more.
 $(B)/unit/test_block_copy: unit_ldflags = -Wl,--wrap=ioctl
+$(B)/unit/test_virtio_blk: unit_ldflags = -Wl,--wrap=block_submit
 $(B)/unit/test_overlay_crash: unit_ldflags = -Wl,--wrap=pwritev,--wrap=fallocate,--wrap=fdatasync
 
 # ---- kernel selftests: build/selftests/NAME_test, and what they share

@@ -487,6 +487,91 @@ static void test_save_in_flight(void **state)
 	assert_int_equal(one(f, VIRTIO_BLK_T_IN, 0, 512), 0);
 }
 
+/* -Wl,--wrap: what would be submitted waits while this is set */
+static bool hold;
+static struct block_req *held[8];
+static unsigned int nheld;
+
+void __real_block_submit(struct block *b, struct block_req *req);
+void __wrap_block_submit(struct block *b, struct block_req *req);
+
+void __wrap_block_submit(struct block *b, struct block_req *req)
+{
+	if (!hold) {
+		__real_block_submit(b, req);
+		return;
+	}
+	assert_true(nheld < 8);
+	held[nheld++] = req;
+}
+
+/* which of `pages` from gpa on are marked as written */
+static uint64_t marked(struct fixture *f, uint64_t gpa, unsigned int pages)
+{
+	static uint64_t bits[VT_RAM_SIZE / 4096 / 64];
+	struct mem *mem = f->m->env.mem;
+	uint64_t at, found = 0;
+	unsigned int r, i;
+
+	for (r = 0; mem_region(mem, r).gpa != VT_RAM; r++)
+		;
+	assert_true(mem_harvest(mem, r, bits) >= 0);
+	for (i = 0; i < pages; i++) {
+		at = (gpa - VT_RAM) / 4096 + i;
+		found |= (bits[at / 64] >> at % 64 & 1) << i;
+	}
+	return found;
+}
+
+/*
+ * Tracking begins, and is harvested, while requests are in flight: after each harvest
+ * what a read is still to fill, and the status of all, is marked for the next one;
+ * what a write reads never is.
+ */
+static void test_tracked_in_flight(void **state)
+{
+	struct fixture *f = *state;
+	struct vt_registered *r = &f->m->dev[f->m->ndevs - 1];
+	const uint64_t read = 1ULL << 1 | 1ULL << 2;
+	uint64_t data[4], status;
+	struct vring_used_elem elem;
+	unsigned int i;
+
+	vt_start(&f->d, F_ALL, 1, 64);
+	hold = true;
+	nheld = 0;
+	request(f, 0, VIRTIO_BLK_T_OUT, 0, f->data, 4096);
+	request(f, 1, VIRTIO_BLK_T_IN, 8, f->data + 4096, 8192);
+	vt_kick(&f->d, 0);
+	/* nothing is asserted with the lock held: the device's end wants it */
+	vt_lock(f->m);
+	mem_track(f->m->env.mem, true);
+	data[0] = marked(f, f->data, 8);
+	r->ops->in_flight(r->owner);
+	data[1] = marked(f, f->data, 8);
+	r->ops->in_flight(r->owner);
+	status = marked(f, f->status, 1);
+	r->ops->in_flight(r->owner);
+	hold = false;
+	for (i = 0; i < nheld; i++)
+		__real_block_submit(f->block, held[i]);
+	vt_unlock(f->m);
+	assert_int_equal(nheld, 2);
+	for (i = 0; i < 2; i++)
+		assert_true(vt_get(&f->d, 0, &elem));
+	vt_lock(f->m);
+	data[2] = marked(f, f->data, 8);
+	r->ops->in_flight(r->owner);
+	data[3] = marked(f, f->data, 8);
+	vt_unlock(f->m);
+	assert_int_equal(data[0], 0);
+	assert_int_equal(data[1], read);
+	assert_int_equal(status, 1);
+	assert_int_equal(data[2], read);
+	/* all have come */
+	assert_int_equal(data[3], 0);
+}
+
 /* a driver that cannot flush: 5.2.6.2 */
 static void test_write_through(void **state)
 {
@@ -701,6 +786,7 @@ int main(void)
 		T(test_reset_in_flight),
 		T(test_broken_in_flight),
 		T(test_save_in_flight),
+		T(test_tracked_in_flight),
 		T(test_write_through),
 		T(test_random),
 		P(test_read_write),
@@ -713,6 +799,7 @@ int main(void)
 		P(test_disk_error),
 		P(test_broken_requests),
 		P(test_save_in_flight),
+		P(test_tracked_in_flight),
 		P(test_random),
 		Q(test_queues, setup_queues),
 		Q(test_queues, setup_queues_packed),
