@@ -68,14 +68,19 @@ static int check_given(const struct saved_options *s, const struct vm_options *s
 	if (!a || !b)
 		goto out;
 	ret = 0;
-	for (at = 0; at < b_len; at += n) {
+	/* not among the options that are saved, where they are the usual ones */
+	if (s->opt.no_pv || strcmp(s->opt.config.firmware, saved->config.firmware)) {
+		snprintf(err, errlen, "%s: what %s does was done when the machine began, and cannot be changed",
+			 s->name, s->opt.no_pv ? "--no-pv" : "--firmware");
+		ret = -EINVAL;
+	}
+	for (at = 0; !ret && at < b_len; at += n) {
 		n = strlen(b + at) + 1;
 		if (at + n <= a_len && !memcmp(a + at, b + at, n))
 			continue;
 		snprintf(err, errlen, "%s: the machine was saved with other options than %s: they cannot be changed",
 			 s->name, b + at);
 		ret = -EINVAL;
-		break;
 	}
 out:
 	free(a);
