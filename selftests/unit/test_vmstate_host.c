@@ -34,13 +34,15 @@ static const struct {
 	{ 0x80000001, 0, 0, EDX, 1U << 9 },
 	{ 0x80000007, 0, 0, EDX, 0 },
 	{ 0x80000008, 0, 0, EBX, 0 },
+	{ 7, 1, VMM_CPUID_INDEXED, EAX, 0 },
+	{ 0x80000021, 0, 0, EAX, 0 },
 };
 
 #define LEAVES	(sizeof(leaves) / sizeof(leaves[0]))
 
 static struct vmm_cpuid_entry host[LEAVES], guest[LEAVES];
 static uint32_t count;
-static struct state_cpuid cpuid = { .entry = guest };
+static struct state_cpuid cpuid[2];
 static struct vmstate st;
 static struct vmm_info info;
 static char err[512];
@@ -81,11 +83,11 @@ static int setup(void **state)
 		if (host[l].function == 0x80000008)
 			host[l].eax = 48;
 	memcpy(guest, host, sizeof(guest));
-	cpuid.count = count;
+	cpuid[0] = cpuid[1] = (struct state_cpuid){ .entry = guest, .count = count };
 	st = (struct vmstate){
 		.ident = { .vendor = VMM_VENDOR_SVM, .tsc_khz = 2000000, .vcpus = 1,
 			   .abi_version = VMM_ABI_VERSION },
-		.cpuid = &cpuid,
+		.cpuid = cpuid,
 	};
 	info = (struct vmm_info){ .vendor = VMM_VENDOR_SVM, .tsc_khz = 2000000 };
 	err[0] = 0;
@@ -153,6 +155,7 @@ static void test_names(void **state)
 		{ 8, 24, "KVM stable clock" }, { 8, 6, "KVM PV EOI" }, { 9, 22, "TopologyExtensions" },
 		{ 9, 0, "LAHF" }, { 10, 20, "NX" }, { 10, 26, "1 GiB pages" }, { 10, 29, "long mode" },
 		{ 11, 8, "invariant TSC" }, { 12, 0, "CLZERO" }, { 12, 12, "IBPB" }, { 12, 24, "SSBD" },
+		{ 13, 5, "AVX512_BF16" }, { 14, 8, "AutoIBRS" },
 	};
 	size_t i;
 
@@ -185,6 +188,25 @@ static void test_missing_leaves(void **state)
 		assert_int_equal(check(), 0);
 		guest[i] = was;
 	}
+}
+
+/* a state may say of each of them what it likes */
+static void test_each_vcpu(void **state)
+{
+	static struct vmm_cpuid_entry less[LEAVES];
+
+	memcpy(less, guest, sizeof(less));
+	*reg(leaf(less, 3), leaves[3].reg) = 0;
+	*reg(leaf(host, 3), leaves[3].reg) = 0;
+	st.ident.vcpus = 2;
+	refused("which this host has not");
+	cpuid[0].entry = less;
+	refused("which this host has not");
+	cpuid[1].entry = less;
+	assert_int_equal(check(), 0);
+	leaf(host, 12)->eax = 40;
+	cpuid[0].count = 0;
+	refused("physical addresses of 48 bits, this host has 40");
 }
 
 static void test_vendor(void **state)
@@ -236,7 +258,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(test_same), T(test_each_feature), T(test_names), T(test_missing_leaves),
-		T(test_vendor), T(test_tsc), T(test_phys_bits),
+		T(test_each_vcpu), T(test_vendor), T(test_tsc), T(test_phys_bits),
 	};
 
 	return cmocka_run_group_tests_name("vmstate_host", tests, NULL, NULL);

@@ -50,6 +50,9 @@ static const struct {
 		[2] = "AVX512_4VNNIW", "AVX512_4FMAPS", "FSRM",
 		[10] = "MD_CLEAR", [14] = "SERIALIZE", [26] = "IBRS", "STIBP",
 		"L1D_FLUSH", "ARCH_CAPABILITIES", NULL, "SSBD" } },
+	{ 7, 1, EAX, 0, {
+		[4] = "AVX_VNNI", "AVX512_BF16", [10] = "FZRM", "FSRS", "FSRC",
+		[21] = "AMX_FP16", [23] = "AVX_IFMA" } },
 	{ 0xd, 0, EAX, 0, {
 		"x87 state", "SSE state", "AVX state", "BNDREGS state",
 		"BNDCSR state", "opmask state", "ZMM_Hi256 state",
@@ -71,6 +74,9 @@ static const struct {
 	{ 0x80000007, 0, EDX, 0, { [8] = "invariant TSC" } },
 	{ 0x80000008, 0, EBX, 0, { "CLZERO", [2] = "RstrFpErrPtrs",
 		[12] = "IBPB", [14] = "IBRS", "STIBP", [24] = "SSBD" } },
+	{ 0x80000021, 0, EAX, 0, {
+		"NoNestedDataBp", [2] = "LFENCE serializes", [6] = "NullSelClearsBase",
+		[8] = "AutoIBRS", [17] = "CpuidUserDis" } },
 };
 
 static uint32_t value(const struct vmm_cpuid_entry *e, unsigned int reg)
@@ -88,7 +94,7 @@ static uint32_t bits(const struct vmm_cpuid_entry *e, uint32_t count, size_t f)
 	return n ? value(n, features[f].reg) & ~features[f].ignore : 0;
 }
 
-static int check_features(const struct vmstate *st,
+static int check_features(const struct state_cpuid *given,
 			  const struct vmm_cpuid_entry *host, uint32_t count,
 			  char *err, size_t errlen)
 {
@@ -98,7 +104,7 @@ static int check_features(const struct vmstate *st,
 	size_t f;
 
 	for (f = 0; f < sizeof(features) / sizeof(*features); f++) {
-		missing = bits(st->cpuid[0].entry, st->cpuid[0].count, f) &
+		missing = bits(given->entry, given->count, f) &
 			  ~bits(host, count, f);
 		if (!missing)
 			continue;
@@ -117,7 +123,8 @@ int vmstate_check_host(const struct vmstate *st, const struct vmm_info *info,
 		       char *err, size_t errlen)
 {
 	const struct state_ident *id = &st->ident;
-	unsigned int bits = cpuid_phys_bits(st->cpuid[0].entry, st->cpuid[0].count);
+	unsigned int host_bits = cpuid_phys_bits(host, count), given_bits, i;
+	int ret;
 	uint64_t apart = id->tsc_khz > info->tsc_khz ? id->tsc_khz - info->tsc_khz :
 						       info->tsc_khz - id->tsc_khz;
 
@@ -132,10 +139,16 @@ int vmstate_check_host(const struct vmstate *st, const struct vmm_info *info,
 			 id->tsc_khz, info->tsc_khz);
 		return -ENOTSUP;
 	}
-	if (bits > cpuid_phys_bits(host, count)) {
-		snprintf(err, errlen, "the guest was given physical addresses of %u bits, this host has %u",
-			 bits, cpuid_phys_bits(host, count));
-		return -ENOTSUP;
+	for (i = 0; i < id->vcpus; i++) {
+		given_bits = cpuid_phys_bits(st->cpuid[i].entry, st->cpuid[i].count);
+		if (given_bits > host_bits) {
+			snprintf(err, errlen, "the guest was given physical addresses of %u bits, this host has %u",
+				 given_bits, host_bits);
+			return -ENOTSUP;
+		}
+		ret = check_features(&st->cpuid[i], host, count, err, errlen);
+		if (ret)
+			return ret;
 	}
-	return check_features(st, host, count, err, errlen);
+	return 0;
 }
