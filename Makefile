@@ -23,7 +23,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
-.PHONY: check-power check-refused check-boot check-snapshot check-soak parity unit debug
+.PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves parity unit debug
 .PHONY: mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
@@ -178,6 +178,8 @@ run: kmod vmmd image
 CPU ?= svm
 # Those of the guest in check-boot.
 CPUS ?= 1
+# How often it is done in check-moves.
+MOVES ?= 50
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
 # the other what enters and leaves guests; two CPUs what needs two; one lane is
@@ -210,7 +212,7 @@ check-vmx: all image
 # And what takes too long for every day.
 check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
-		check-soak 'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
+		check-soak check-moves 'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
 		'check-boot CPU=vmx CPUS=2 SMP=2' 'check-boot CPU=vmx FULL=1'
 
 # The README's table of both vendors, from what the last "make check" found.
@@ -277,6 +279,17 @@ check-soak:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 7200 \
 		"selftests/e2e/soak.py $(SOAK) --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
 
+# Again and again: moved, moved with a disk, saved and restored and cloned.
+check-moves:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 7200 \
+		"selftests/e2e/migrate.py --moves $(MOVES) --only-moves \
+			--kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
+		"selftests/e2e/migrate_disk.py --moves $(MOVES) --only-moves \
+			--kernel $(B)/kernel/$(series)/vmlinuz \
+			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)" \
+		"selftests/e2e/snapshot.py --rounds $(MOVES) --kernel $(B)/kernel/$(series)/vmlinuz \
+			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)"
+
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/boot.py --in-place \
@@ -306,6 +319,9 @@ check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
 
 check-soak: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 	$(lab) --mem 4000 --timeout 7200 -- make check-soak DEBUG=$(DEBUG) SOAK="$(SOAK)"
+
+check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
+	$(lab) --timeout 7200 -- make check-moves DEBUG=$(DEBUG) MOVES=$(MOVES)
 
 # Of the kernel, what the labs that share no files do not have.
 guest_files = $(wildcard $(addprefix $(B)/kernel/$(KERNEL)/,boot/vmlinuz-* \
@@ -380,6 +396,7 @@ help:
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
 	@echo '  check-snapshot  a part of that, on slow CPUs: a guest is saved and restored (CPU=vmx)'
 	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
+	@echo '  check-moves     a guest moves, and is saved and restored, 50 times (MOVES=5)'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'
 	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'

@@ -3,11 +3,12 @@
 """End-to-end: a guest that checks its memory, and its disk against that, is saved,
 restored and cloned.
 
-    snapshot.py --kernel VMLINUZ [--modules DIR] --work DIR [--quick]
+    snapshot.py --kernel VMLINUZ [--modules DIR] --work DIR [--quick | --rounds N]
 
 Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
 busybox. Modules below DIR drive the disk, without it there is none. --quick does
-the half of it, with one CPU, for slow hosts. Prints TAP; exits 0 if nothing failed.
+the half of it, with one CPU, for slow hosts; --rounds nothing but the same again and
+again. Prints TAP; exits 0 if nothing failed.
 """
 import argparse
 import json
@@ -113,6 +114,40 @@ def clones(test):
         vmmd("kill", name)
 
 
+def again_and_again(test, rounds):
+    """Saved, killed, restored from that, and cloned: each goes on from where it was."""
+    guest = Guest(test.run, test.transcript)
+    guest.count(2)
+    older = []
+    for n in range(1, rounds + 1):
+        name = "round%d" % n
+        with guest:
+            before = guest.count()
+            vmmd("snapshot", "one", test.path(name))
+            after = guest.latest()
+            guest.count(after + 1)
+            vmmd("kill", "one")
+            guest.con.wait(TIMEOUT)
+        argv = ["clone", test.path(name), "--name", "copy", "--discard-disk"]
+        vmmd(*argv, "-n", "1")
+        with Console(["vmmd", "console", "copy-1"], test.transcript) as con:
+            first = int(con.wait_for(COUNT, TIMEOUT, fatal=FATAL)[1].group(1))
+            con.wait_for("count %d " % (first + 1), TIMEOUT, fatal=FATAL)
+        vmmd("kill", "copy-1")
+        guest = Guest(["restore", test.path(name), "--name", "one"], test.transcript)
+        back = guest.count()
+        if not (before <= back <= after + 1 and before <= first):
+            raise AssertionError("round %d: count %d, and %d of the clone; it was saved from %d to %d"
+                                 % (n, back, first, before, after))
+        print("# round %d: saved between %d and %d" % (n, before, after), flush=True)
+        # the disk of each stands on that of the one before; the memory does not
+        if older:
+            os.unlink(older.pop())
+        older.append(test.path(name))
+    with guest:
+        vmmd("kill", "one")
+
+
 def tells(test):
     info = json.loads(vmmd("info", test.path("diff"), "--json"))
     if [p["file"] for p in info["parents"]] != [test.path("whole")] or not info["pages"]:
@@ -143,10 +178,14 @@ def main():
     parser.add_argument("--modules")
     parser.add_argument("--work", required=True)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--rounds", type=int, default=0)
     args = parser.parse_args()
     os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
     os.makedirs(args.work, exist_ok=True)
     test = Test(args)
+    if args.rounds:
+        return run_tests([("saved, killed, restored and cloned %d times" % args.rounds,
+                           lambda: again_and_again(test, args.rounds))])
     counts = []
     tests = [
         ("a running machine is saved, and what changed since", lambda: counts.extend(saves(test))),
