@@ -440,15 +440,19 @@ static int child(enum how how)
 {
 	struct test t = { .fx = fx_new() };
 	const struct console_keys keys = { on_quit, on_button, &t };
-	struct chardev *c = console_stdio_new(t.fx->env.loop, &keys, t.err,
-					      sizeof(t.err));
+	struct chardev *c;
 	char line[64];
 	unsigned int i;
 	bool done = false;
 
+	/* no input comes before there is somebody to take it */
+	fx_lock(t.fx);
+	c = console_stdio_new(t.fx->env.loop, &keys, t.err, sizeof(t.err));
+	if (c)
+		chardev_set_front(c, take, NULL, &t);
+	fx_unlock(t.fx);
 	if (!c)
 		return 10;
-	chardev_set_front(c, take, NULL, &t);
 	print(&t, c, "ready\n");
 	if (how == ABORT)
 		abort();
