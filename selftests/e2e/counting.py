@@ -85,9 +85,14 @@ class Guest:
             raise AssertionError("exit status %d, wanted %d" % (status, wanted))
 
 
+def run_vmmd(*argv):
+    """How it ended, whichever way."""
+    return subprocess.run(["vmmd", *argv], stdin=subprocess.DEVNULL, capture_output=True,
+                          text=True, timeout=TIMEOUT * SCALE)
+
+
 def vmmd(*argv, wanted=0):
-    p = subprocess.run(["vmmd", *argv], stdin=subprocess.DEVNULL, capture_output=True,
-                       text=True, timeout=TIMEOUT * SCALE)
+    p = run_vmmd(*argv)
     if p.returncode != wanted:
         raise AssertionError("vmmd %s: exit status %d, %r" % (" ".join(argv), p.returncode, p.stderr))
     return p.stdout + p.stderr
