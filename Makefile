@@ -258,20 +258,20 @@ check-e2e:
 		"selftests/e2e/net.py --kernel $(B)/kernel/$(series) --work $$(mktemp -d)" \
 		"selftests/e2e/migrate.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
 		"selftests/e2e/migrate_disk.py --kernel $(B)/kernel/$(series)/vmlinuz \
-			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)" \
+			--modules $(B)/kernel/$(series) --work $$(mktemp -d)" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT" \
 		"selftests/e2e/boot.py --image $(B)/disk.img --work $$OUT/packed --quick --overlay \
 			--cpus 2 --tap --options '--ring packed --balloon 128M'" \
 		"selftests/e2e/smp.py --image $(B)/disk.img --work $$OUT/smp" \
 		"selftests/e2e/snapshot.py --kernel $(B)/kernel/$(series)/vmlinuz \
-			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)"
+			--modules $(B)/kernel/$(series) --work $$(mktemp -d)"
 
 # A part of that, for VT-x.
 check-snapshot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/snapshot.py --quick \
 		--kernel $(wildcard $(B)/kernel/$(series)/boot/vmlinuz-*) \
-		--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)"
+		--modules $(B)/kernel/$(series) --work $$(mktemp -d)"
 
 # Many guests at once, for ten minutes of the lab's.
 SOAK ?= --guests 16 --seconds 600
@@ -286,9 +286,9 @@ check-moves:
 			--kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)" \
 		"selftests/e2e/migrate_disk.py --moves $(MOVES) --only-moves \
 			--kernel $(B)/kernel/$(series)/vmlinuz \
-			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)" \
+			--modules $(B)/kernel/$(series) --work $$(mktemp -d)" \
 		"selftests/e2e/snapshot.py --rounds $(MOVES) --kernel $(B)/kernel/$(series)/vmlinuz \
-			--modules $(B)/kernel/$(series)/lib/modules --work $$(mktemp -d)"
+			--modules $(B)/kernel/$(series) --work $$(mktemp -d)"
 
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \

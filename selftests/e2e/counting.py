@@ -1,20 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest that checks its memory and its disk and counts, and commands that work on it."""
+import contextlib
 import json
+import os
 import subprocess
 
 from console import SCALE, Console, ConsoleError
 
-MODULES = ("virtio", "virtio_ring", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci",
-           "virtio_blk")
+MODULES = ("virtio_pci", "virtio_blk")  # that a guest with a disk needs
 # Memory that must never change, and some that changes all the time, with its sum. The
 # disk gets a record in each round: the last one is there, and none of later rounds.
 INIT = """/busybox mkdir /proc /dev
 /busybox mount -t devtmpfs dev /dev
 /busybox mount -t proc proc /proc
-for m in MODULES; do
-	[ ! -f /$m.ko ] || /busybox insmod /$m.ko
-done
+DISK=WANTED
+if [ $DISK = 1 ]; then
+	for m in $(/busybox cat /modules/order); do /busybox insmod /modules/$m; done
+	[ -b /dev/vda ] || echo "BAD disk: there is none"
+fi
 record() { /busybox dd if=/dev/vda bs=512 skip=$1 count=1 2>/dev/null | /busybox tr -d '\\0\\n'; }
 /busybox dd if=/dev/urandom of=/still bs=1M count=STILL 2>/dev/null
 want=$(/busybox md5sum </still)
@@ -25,7 +28,7 @@ while :; do
 	moving=$(/busybox md5sum </moving)
 	[ "$want" = "$(/busybox md5sum </still)" ] || echo "BAD still"
 	[ "$moving" = "$(/busybox md5sum </moving)" ] || echo "BAD moving"
-	if [ -b /dev/vda ]; then
+	if [ $DISK = 1 ]; then
 		echo 1 >/proc/sys/vm/drop_caches
 		[ -z "$(record $n)" ] || echo "BAD disk: record $n is there before it was written"
 		[ $n = 1 ] || [ "$(record $((n - 1)))" = "r$((n - 1))" ] ||
@@ -40,9 +43,9 @@ COUNT = r"count (\d+) up (\d+)\r*\n"
 FATAL = "BAD|Kernel panic|BUG|clocksource.*unstable"
 
 
-def init(still=24):
-    """The first process: so many MiB never change."""
-    return INIT.replace("MODULES", " ".join(MODULES)).replace("STILL", str(still))
+def init(still=24, disk=False):
+    """The first process: so many MiB never change; it wants a disk, and MODULES, or none."""
+    return INIT.replace("WANTED", str(int(disk))).replace("STILL", str(still))
 
 
 class Guest:
@@ -96,6 +99,48 @@ def vmmd(*argv, wanted=0):
     if p.returncode != wanted:
         raise AssertionError("vmmd %s: exit status %d, %r" % (" ".join(argv), p.returncode, p.stderr))
     return p.stdout + p.stderr
+
+
+def goes_on(con, before):
+    """On a console that comes later a machine counts on, from that or more."""
+    with con:
+        after = int(con.wait_for(COUNT, TIMEOUT, fatal=FATAL)[1].group(1))
+        if after < before:
+            raise AssertionError("count %d here, %d there" % (before, after))
+        con.wait_for("count %d " % (after + 2), TIMEOUT, fatal=FATAL)
+
+
+# what ssh does, but for the other host: the words become a shell's line there
+SSH = """#!/bin/sh
+while [ "$1" != vmmd ]; do shift; done
+VMMD_RUNTIME_DIR=%s exec sh -c "$*"
+"""
+
+
+@contextlib.contextmanager
+def ssh_to(there, directory):
+    """In PATH there is an ssh that gets to such a host, whose machines are there."""
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, "ssh"), "w", encoding="ascii") as f:
+        f.write(SSH % there)
+    os.chmod(f.name, 0o755)
+    path = os.environ["PATH"]
+    os.environ["PATH"] = directory + ":" + path
+    try:
+        yield
+    finally:
+        os.environ["PATH"] = path
+
+
+@contextlib.contextmanager
+def machines_of(there):
+    """The commands are for the machines of that directory."""
+    here = os.environ["VMMD_RUNTIME_DIR"]
+    os.environ["VMMD_RUNTIME_DIR"] = there
+    try:
+        yield
+    finally:
+        os.environ["VMMD_RUNTIME_DIR"] = here
 
 
 def names():

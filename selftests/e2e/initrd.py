@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0
 """The smallest Linux guest: an initial RAM file system of busybox and a script."""
-import lzma
 import os
 import shutil
 import sys
@@ -9,18 +8,13 @@ sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 from common import CPIO_END, cpio_entry, cpio_modules  # noqa: E402 (the lab's, for the same purpose)
 
 
-def make_initrd(path, init, files=(), kernel=None, modules=()):
+def make_initrd(path, init, kernel=None, modules=()):
     """Write it to path; init is a script for /busybox sh, run as the first process.
-    The files are in its root directory, those that end in .xz unpacked; modules of
-    the kernel in this directory are in /modules, see cpio_modules()."""
+    Modules of the kernel in this directory are in /modules, see cpio_modules()."""
     with open(shutil.which("busybox"), "rb") as f:
         busybox = f.read()
     # the kernel brings /dev/console of its own
     with open(path, "wb") as f:
         f.write(cpio_entry("busybox", 0o100755, busybox) +
                 cpio_entry("init", 0o100755, b"#!/busybox sh\n" + init.encode()))
-        for name in files:
-            unpack = name.endswith(".xz")
-            with (lzma.open if unpack else open)(name, "rb") as one:
-                f.write(cpio_entry(os.path.basename(name).removesuffix(".xz"), 0o100644, one.read()))
         f.write((cpio_modules(kernel, modules) if modules else b"") + CPIO_END)

@@ -5,6 +5,7 @@
     migrate_disk.py --kernel VMLINUZ --modules DIR --work DIR [--moves N]
                     [--only-moves]
 
+DIR has the modules of the kernel, in lib/modules.
 Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
 busybox and the modules that drive the disk. Prints TAP; exits 0 if nothing failed.
 """
@@ -33,10 +34,7 @@ class Test:
         self.dir = args.work
         self.moves = args.moves
         self.transcript = self.path("migrate_disk.txt")
-        found = {f.removesuffix(".xz"): os.path.join(d, f)
-                 for d, _, files in os.walk(args.modules) for f in files}
-        make_initrd(self.path("initrd"), init(4), [found[m + ".ko"] for m in MODULES
-                                                   if m + ".ko" in found])
+        make_initrd(self.path("initrd"), init(4, disk=True), args.modules, MODULES)
         self.run = ["--kernel", args.kernel, "--initrd", self.path("initrd"), "--memory", "128M",
                     "--append", "console=ttyS0 quiet", "--name", "m0"]
         self.names = 0

@@ -3,10 +3,10 @@
 """End-to-end: a guest that checks its memory, and its disk against that, is saved,
 restored and cloned.
 
-    snapshot.py --kernel VMLINUZ [--modules DIR] --work DIR [--quick | --rounds N]
+    snapshot.py --kernel VMLINUZ --modules DIR --work DIR [--quick | --rounds N]
 
 Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
-busybox. Modules below DIR drive the disk, without it there is none. --quick does
+busybox and the kernel's modules, which DIR has in lib/modules. --quick does
 the half of it, with one CPU, for slow hosts; --rounds nothing but the same again and
 again. Prints TAP; exits 0 if nothing failed.
 """
@@ -28,22 +28,14 @@ class Test:
     def __init__(self, args):
         self.dir = args.work
         self.transcript = self.path("snapshot.txt")
-        make_initrd(self.path("initrd"), init(4 if args.quick else 24),
-                    self.modules(args.modules))
+        make_initrd(self.path("initrd"), init(4 if args.quick else 24, disk=True), args.modules,
+                    MODULES)
         self.run = ["run", "--kernel", args.kernel, "--initrd", self.path("initrd"),
                     "--memory", "128M" if args.quick else "192M", "--cpus", "1" if args.quick else "2",
                     "--append", "console=ttyS0 quiet", "--name", "one"]
-        if args.modules:
-            with open(self.path("disk"), "wb") as disk:
-                disk.truncate(8 << 20)
-            self.run.insert(1, self.path("disk"))
-
-    @staticmethod
-    def modules(root):
-        found = {f.removesuffix(".xz"): os.path.join(d, f)
-                 for d, _, files in os.walk(root or "/nonexistent") for f in files}
-        # what is missing is in the kernel itself
-        return [found[m + ".ko"] for m in MODULES if m + ".ko" in found]
+        with open(self.path("disk"), "wb") as disk:
+            disk.truncate(8 << 20)
+        self.run.insert(1, self.path("disk"))
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -175,7 +167,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kernel", required=True)
-    parser.add_argument("--modules")
+    parser.add_argument("--modules", required=True)
     parser.add_argument("--work", required=True)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=0)
