@@ -19,7 +19,8 @@ import time
 
 sys.dont_write_bytecode = True
 from console import SCALE, Console  # noqa: E402 (beside this file)
-from counting import COUNT, FATAL, TIMEOUT, Guest, init, names, vmmd  # noqa: E402
+from counting import (TIMEOUT, Guest, goes_on, init, machines_of, names,  # noqa: E402
+                      ssh_to, vmmd)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 
@@ -180,7 +181,10 @@ def dry_run(test):
         before = guest.count(2)
         target, _ = test.receive()
         with target:
-            print("# " + vmmd("migrate", "m0", test.unix(), "--dry-run").strip())
+            said = vmmd("migrate", "m0", test.unix(), "--dry-run").strip()
+            print("# " + said)
+            if not re.search(r": [1-9]\d* KiB/s, \d+\.\d s for all", said):
+                raise AssertionError("said %r" % said)
             target.end(0)
         guest.count(before + 2)
         vmmd("kill", "m0")
@@ -241,36 +245,16 @@ def tls_stranger(test):
           receive=("--tls-dir", test.path("tls-ca")), at=TCP)
 
 
-# what ssh does, but for the other host
-SSH = """#!/bin/sh
-while [ "$1" != vmmd ]; do shift; done
-VMMD_RUNTIME_DIR=%s exec "$@"
-"""
-
-
 def ssh(test):
     """The other side is begun there, in the background, and keeps its name."""
     there = test.path("there")
-    os.makedirs(test.path("bin"))
-    with open(test.path("bin/ssh"), "w", encoding="ascii") as f:
-        f.write(SSH % there)
-    os.chmod(test.path("bin/ssh"), 0o755)
-    here, path = os.environ["VMMD_RUNTIME_DIR"], os.environ["PATH"]
-    try:
-        os.environ["PATH"] = test.path("bin") + ":" + path
-        with Guest(test.run, test.transcript) as guest:
-            before = guest.count(2)
-            print("# " + vmmd("migrate", "m0", "ssh:there", "--downtime", str(DOWNTIME)).strip())
-            guest.end(0)
-        os.environ["VMMD_RUNTIME_DIR"] = there
-        with Console(["vmmd", "console", "m0"], test.transcript) as con:
-            after = int(con.wait_for(COUNT, TIMEOUT, fatal=FATAL)[1].group(1))
-            if after < before:
-                raise AssertionError("count %d here, %d there" % (before, after))
-            con.wait_for("count %d " % (after + 2), TIMEOUT, fatal=FATAL)
+    with ssh_to(there, test.path("bin")), Guest(test.run, test.transcript) as guest:
+        before = guest.count(2)
+        print("# " + vmmd("migrate", "m0", "ssh:there", "--downtime", str(DOWNTIME)).strip())
+        guest.end(0)
+    with machines_of(there):
+        goes_on(Console(["vmmd", "console", "m0"], test.transcript), before)
         vmmd("kill", "m0")
-    finally:
-        os.environ.update(VMMD_RUNTIME_DIR=here, PATH=path)
 
 
 def in_the_clear(test):

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0
-"""End-to-end: a guest that checks its disk moves between two vmmds that share it.
+"""End-to-end: a guest that checks its disk moves between two vmmds that share it, or takes it along.
 
     migrate_disk.py --kernel VMLINUZ --modules DIR --work DIR [--moves N]
                     [--only-moves]
@@ -10,6 +10,7 @@ Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
 busybox and the modules that drive the disk. Prints TAP; exits 0 if nothing failed.
 """
 import argparse
+import json
 import os
 import re
 import select
@@ -20,8 +21,9 @@ import threading
 import time
 
 sys.dont_write_bytecode = True
-from console import SCALE  # noqa: E402 (beside this file)
-from counting import MODULES, TIMEOUT, Guest, init, names, run_vmmd, vmmd  # noqa: E402
+from console import SCALE, Console  # noqa: E402 (beside this file)
+from counting import (MODULES, TIMEOUT, Guest, goes_on, init, machines_of, names,  # noqa: E402
+                      run_vmmd, ssh_to, vmmd)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 
@@ -74,10 +76,11 @@ def generation(disk):
         return int(f.read().split()[2])
 
 
-def move(test, guest, name, *options):
+def move(test, guest, name, receive=(), migrate=()):
     before = guest.count()
-    target, new = test.receive(*options)
-    print("# " + vmmd("migrate", name, test.unix(), "--downtime", DOWNTIME).strip(), flush=True)
+    target, new = test.receive(*receive)
+    print("# " + vmmd("migrate", name, test.unix(), "--downtime", DOWNTIME, *migrate).strip(),
+          flush=True)
     guest.end(0)
     after = target.count()
     if after < before:
@@ -118,20 +121,96 @@ def overlay(test):
     moves(test, top)
 
 
-def stays(test, wanted, *options):
-    with test.start(test.disk("disk")) as guest:
+def goes_over(test):
+    """Each time to a disk of its own, and the one before stays as it was."""
+    disks = [test.disk("over0")]
+    guest, name = test.start(disks[0]), "m0"
+    for n in range(test.moves):
+        guest.count(2)
+        disks.append(test.path("over%d" % (n + 1)))
+        with guest:
+            guest, name = move(test, guest, name, ("--disk", disks[-1]), ("--with-disk",))
+        with open(disks[-2], "rb") as f:
+            left = f.read()
+        if left[512:1024].rstrip(b"\0") != b"r1\n":
+            raise AssertionError("the guest did not write to its disk")
+        guest.count(guest.latest() + 2)
+        with open(disks[-2], "rb") as f:
+            if f.read() != left:
+                raise AssertionError("the disk that stayed is written to")
+        if os.stat(disks[-1]).st_blocks * 512 > 1 << 20:
+            raise AssertionError("the holes of the disk became blocks")
+        if os.path.exists(disks[-1] + ".vmmd-generation"):
+            raise AssertionError("a disk that goes over has a generation")
+    vmmd("kill", name)
+    guest.con.close()
+    for disk in disks:
+        os.unlink(disk)
+
+
+def over_ssh(test):
+    """Who is begun there is told where the disk goes, whatever its name is."""
+    there, disk = test.path("there"), test.path("it's $HOME \"there\"")
+    with ssh_to(there, test.path("bin")), test.start(test.disk("disk")) as guest:
         before = guest.count(2)
-        target, _ = test.receive(*options)
-        with target:
-            said = vmmd("migrate", "m0", test.unix(), "--downtime", DOWNTIME, wanted=1)
-            if not re.search(wanted, said):
-                raise AssertionError("said %r, wanted %r" % (said, wanted))
-            print("# " + said.strip().splitlines()[-1], flush=True)
-            target.end(1)
-        guest.count(before + 3)
-        if names() != ["m0"]:
-            raise AssertionError("list says %r" % names())
+        # it has that name here already
+        said = vmmd("migrate", "m0", "ssh:there", "--with-disk", wanted=1)
+        if "File exists" not in said:
+            raise AssertionError("said %r" % said)
+        vmmd("migrate", "m0", "ssh:there", "--with-disk", "--disk", disk, "--downtime", DOWNTIME)
+        guest.end(0)
+    with machines_of(there):
+        goes_on(Console(["vmmd", "console", "m0"], test.transcript), before)
+        if json.loads(vmmd("info", "m0", "--json"))["disk"] != disk:
+            raise AssertionError("the disk is not at %s" % disk)
         vmmd("kill", "m0")
+    os.unlink(disk)
+
+
+def full(test):
+    """There is no room for the disk: it goes on here, and what was made there is gone."""
+    small = test.path("small")
+    os.makedirs(small)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", small], check=True)
+    disk = test.disk("disk")
+    with open(disk, "r+b") as f:
+        f.seek(4 << 20)
+        f.write(os.urandom(4 << 20))
+    try:
+        stays(test, disk, ("No space left", ("--disk", small + "/disk"), ("--with-disk",)))
+        if os.listdir(small):
+            raise AssertionError("there is still %r" % os.listdir(small))
+    finally:
+        subprocess.run(["umount", small], check=True)
+
+
+def stays(test, disk, *attempts):
+    """What is said, and the options of both sides; it goes on here after each."""
+    with test.start(disk) as guest:
+        for wanted, receive, migrate in attempts:
+            before = guest.count(2)
+            target, _ = test.receive(*receive)
+            with target:
+                said = vmmd("migrate", "m0", test.unix(), "--downtime", DOWNTIME, *migrate,
+                            wanted=1)
+                if not re.search(wanted, said):
+                    raise AssertionError("said %r, wanted %r" % (said, wanted))
+                print("# " + said.strip().splitlines()[-1], flush=True)
+                target.end(1)
+            guest.count(before + 3)
+            if names() != ["m0"]:
+                raise AssertionError("list says %r" % names())
+        vmmd("kill", "m0")
+
+
+def refused(test):
+    """Targets that have not the disk, or no place for it."""
+    copy, over = ("--disk", test.disk("copy")), ("--with-disk",)
+    stays(test, test.disk("disk"),
+          ("another file, perhaps a copy", copy, ()),
+          ("no such file", ("--disk", test.path("nothing")), ()),
+          ("say where to with --disk", (), over),
+          ("File exists", copy, over))
 
 
 class Wire(threading.Thread):
@@ -222,15 +301,16 @@ def main():
     tests = [
         ("a machine moves, and the disk that both have", lambda: raw(test)),
         ("an overlay, too", lambda: overlay(test)),
+        ("it moves and takes its disk along", lambda: goes_over(test)),
         ("cut behind \"go\" it runs on one side", lambda: cut(test, True)),
         ("cut before \"go\" it runs here", lambda: cut(test, False)),
         ("with the other side killed, too", lambda: killed(test)),
-        ("a disk of another name and the same size is refused",
-         lambda: stays(test, "another file, perhaps a copy", "--disk", test.disk("copy"))),
-        ("one that is not there, too",
-         lambda: stays(test, "no such file", "--disk", test.path("nothing"))),
+        ("it stays if the other side has another disk, or no place for this one",
+         lambda: refused(test)),
+        ("or no room", lambda: full(test)),
+        ("the disk goes over ssh", lambda: over_ssh(test)),
     ]
-    return run_tests(tests[:2] if args.only_moves else tests)
+    return run_tests(tests[:3] if args.only_moves else tests)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@
 #include "block/block.h"
 #include "fixture.h"
 #include "loop.h"
+#include "migrate/disk_mirror.h"
 #include "migrate/disk_shared.h"
 #include "migrate_fake.h"
 
@@ -53,17 +54,22 @@ static int src_harvest(void *owner)
 
 	vm->harvests++;
 	if (vm->harvests > vm->writes || !vm->runs)
-		return 0;
+		return vm->mirror ? disk_mirror_harvest(vm->mirror) : 0;
 	for (page = vm->harvests % 3; page < FAKE_PAGES; page += 5) {
 		vm->mem[page * 4096 + vm->harvests % 4096] ^= 0x5a;
 		vm->pending |= 1ULL << page;
 	}
-	return 0;
+	if (vm->write_disk)
+		vm->write_disk(vm);
+	return vm->mirror ? disk_mirror_harvest(vm->mirror) : 0;
 }
 
 static uint64_t src_pending(void *owner)
 {
-	return __builtin_popcountll(((struct fake_vm *)owner)->pending);
+	struct fake_vm *vm = owner;
+
+	return __builtin_popcountll(vm->pending) +
+	       (vm->mirror ? disk_mirror_pending(vm->mirror) : 0);
 }
 
 static int src_send(void *owner, ram_put put, void *put_owner)
@@ -135,10 +141,27 @@ static void src_progress(void *owner, const struct migrate_now *now)
 static int src_describe(void *owner, struct migrate_disk *d, char *err, size_t errlen)
 {
 	struct fake_vm *vm = owner;
-	int ret = disk_shared_describe(vm->disk, &vm->lent, err, errlen);
+	int ret = vm->mirrors ? disk_mirror_describe(vm->disk, &vm->lent, err, errlen) :
+				disk_shared_describe(vm->disk, &vm->lent, err, errlen);
 
 	*d = vm->lent;
 	return ret;
+}
+
+static int src_track_disk(void *owner, bool zeroes, char *err, size_t errlen)
+{
+	struct fake_vm *vm = owner;
+
+	vm->mirror = disk_mirror_new(vm->disk, zeroes, err, errlen);
+	return vm->mirror ? 0 : -EIO;
+}
+
+static int src_send_disk(void *owner, ram_put put, void *put_owner, char *err,
+			 size_t errlen)
+{
+	struct fake_vm *vm = owner;
+
+	return disk_mirror_send(vm->mirror, put, put_owner, err, errlen);
 }
 
 static void src_lend(void *owner)
@@ -210,6 +233,19 @@ static int dst_claim(void *owner, char *err, size_t errlen)
 	block_let_go(vm->disk);
 	snprintf(err, errlen, "killed");
 	return -ESHUTDOWN;
+}
+
+static int dst_store(void *owner, uint64_t offset, const void *data, uint32_t granules,
+		     char *err, size_t errlen)
+{
+	struct fake_vm *vm = owner;
+
+	return disk_mirror_store(vm->disk, offset, data, granules, err, errlen);
+}
+
+static int dst_flush(void *owner, char *err, size_t errlen)
+{
+	return block_flush(((struct fake_vm *)owner)->disk);
 }
 
 /* ---- the wire ------------------------------------------------------------- */
@@ -299,7 +335,8 @@ static int receive(struct fake_run *r, struct target *t)
 	int ret = target_hello(t, err, len);
 
 	r->target.lent = t->disk;
-	if (!ret && r->target.disk)
+	t->disk_zero = r->target.disk_zero;
+	if (!ret && r->target.disk && !r->target.mirrors)
 		ret = disk_shared_check(r->target.disk, &t->disk, err, len);
 	if (!ret)
 		ret = section_next(&t->in, err, len);
@@ -323,7 +360,9 @@ static void *target_main(void *arg)
 	const struct target_guest guest = {
 		.owner = &r->target, .place = dst_place, .load = dst_load,
 		.loaded = dst_loaded, .again = dst_again,
-		.claim = r->target.disk ? dst_claim : NULL,
+		.claim = r->target.disk && !r->target.mirrors ? dst_claim : NULL,
+		.store = r->target.mirrors ? dst_store : NULL,
+		.flush = r->target.mirrors ? dst_flush : NULL,
 	};
 	struct channel *c = channel_new(tt->fd, tt->fd, "the source");
 	struct target t;
@@ -363,14 +402,17 @@ void fake_init(struct fake_run *r)
 
 static void run_source(struct fake_run *r, int fd)
 {
+	const bool lends = r->source.disk && !r->source.mirrors;
 	const struct migrate_guest guest = {
 		.owner = &r->source, .begin = src_begin, .total = src_total,
 		.track = src_track, .harvest = src_harvest, .pending = src_pending,
 		.send = src_send, .stop = src_stop, .go_on = src_go_on,
 		.state = src_state, .throttle = src_throttle,
 		.describe = r->source.disk ? src_describe : NULL,
-		.lend = r->source.disk ? src_lend : NULL,
-		.settle = r->source.disk ? src_settle : NULL,
+		.lend = lends ? src_lend : NULL,
+		.settle = lends ? src_settle : NULL,
+		.track_disk = r->source.mirrors ? src_track_disk : NULL,
+		.send_disk = r->source.mirrors ? src_send_disk : NULL,
 	};
 	struct channel *c = channel_new(fd, fd, "the target");
 
@@ -458,6 +500,7 @@ void fake_answer(struct fake_run *r, const void *stream, size_t len)
 void fake_free(struct fake_run *r)
 {
 	free(r->wire.record);
+	disk_mirror_free(r->source.mirror);
 }
 
 void fake_check_one(struct fake_run *r)

@@ -22,8 +22,12 @@
 struct block;
 
 struct fake_vm {
-	/* NULL: none; both sides', of one file */
+	/* NULL: none; both sides', of one file, or with `mirrors` each has its own */
 	struct block *disk;
+	bool mirrors;
+	struct disk_mirror *mirror;	/* of a source */
+	void (*write_disk)(struct fake_vm *vm);	/* it does that when it writes; NULL: not */
+	bool disk_zero;			/* of a target */
 	struct migrate_disk lent;
 	const char *in_the_way;		/* a directory that it finds then */
 	bool dies;			/* a target: killed when it has the disk's lock */

@@ -132,6 +132,22 @@ static void test_short_hello(void **state)
 	ends("section 0 \"migrate\"");
 }
 
+/* a flag that nobody has yet; a disk that both have and that goes over */
+static void test_flags(void **state)
+{
+	const struct migrate_hello h[2] = {
+		{ MIGRATE_PROTOCOL, 1U << 31 }, { MIGRATE_PROTOCOL, HELLO_DISK | HELLO_MIRROR },
+	};
+	unsigned int i;
+
+	for (i = 0; i < 2; i++) {
+		stream.len = 0;
+		out.number = 0;
+		put(MSG_HELLO, &h[i], sizeof(h[i]));
+		ends("section 0 \"migrate\": wants what this vmmd does not know");
+	}
+}
+
 /* a path that would be an option, one without an end, flags of no meaning */
 static void test_disk(void **state)
 {
@@ -443,6 +459,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_hello, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_newer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_short_hello, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_flags, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_disk, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_go_without_offer, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_go_of_another, setup, teardown),

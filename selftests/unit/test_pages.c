@@ -45,7 +45,8 @@ static int setup(void **state)
 	t->rng.x = 7;
 	t->coder = pages_coder_new();
 	t->out = (struct pages_out){
-		.coder = t->coder, .sink = &t->s.out, .note = note, .owner = t,
+		.coder = t->coder, .sink = &t->s.out, .tag = PAGES_TAG,
+		.note = note, .owner = t,
 	};
 	*state = t;
 	return !t->coder;

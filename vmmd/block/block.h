@@ -147,6 +147,12 @@ void block_copy_progress(const struct block_copy *c, uint64_t *done,
 int block_read_raw(struct block *b, uint64_t offset, void *buf, uint64_t len);
 int block_write_raw(struct block *b, uint64_t offset, const void *buf,
 		    uint64_t len);
+/*
+ * The end of a run of granules, from g on and at most `end`, that all have data, or
+ * that have none and are zero. Of what was flushed; of what is on its way to the disk
+ * a file system may say that it is not there.
+ */
+uint64_t block_extent(const struct block *b, uint64_t g, uint64_t end, bool *data);
 
 /* Lock held: make durable what was completed and written, now. 0 or -errno */
 int block_flush(struct block *b);
@@ -172,6 +178,11 @@ int block_generation_get(const struct block *b, uint64_t *generation,
 int block_generation_set(struct block *b, uint64_t from, uint64_t to,
 			 char *err, unsigned long errlen);
 
+/*
+ * Make a disk of that many bytes, all zero: a raw file, which must not exist. 0, or
+ * -errno with one line in err[].
+ */
+int block_create(const char *path, uint64_t size, char *err, unsigned long errlen);
 /*
  * Make an overlay over base: a file that has what is written to it and takes
  * the rest from base, which is not changed. top must not exist. 0, or -1 with

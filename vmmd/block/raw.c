@@ -102,6 +102,11 @@ int block_read_raw(struct block *b, uint64_t offset, void *buf, uint64_t len)
 	return ret;
 }
 
+uint64_t block_extent(const struct block *b, uint64_t g, uint64_t end, bool *data)
+{
+	return overlay_extent(b->file, g, end, data);
+}
+
 /* most of a disk is often empty, and stays so */
 static bool punched(const struct block_file *f, const uint8_t *buf,
 		    uint64_t len, uint64_t offset)

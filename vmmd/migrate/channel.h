@@ -63,6 +63,7 @@ void channel_linger(struct channel *c, uint64_t ns);
 struct channel_opts {
 	const char *tls_dir;	/* NULL: none */
 	bool insecure;		/* tcp without TLS, wherever to */
+	const char *disk;	/* ssh: the --disk of the receive there. NULL: none */
 	int wake_fd;
 	uint64_t timeout;	/* ns; 0: none */
 };

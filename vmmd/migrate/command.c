@@ -52,10 +52,11 @@ static void on_done(void *owner, const struct migrate_result *m)
 		control_fail(r->call, -m->error, "%s", m->text);
 	else
 		control_done(r->call, json_pack(
-			"{ss sb sI sI sI si si si sf sf}", "to", r->to,
+			"{ss sb sI sI sI sI si si si sf sf sI}", "to", r->to,
 			"moved", m->state == SOURCE_MOVED,
 			"pages", (json_int_t)m->now.done,
 			"memory", (json_int_t)(m->total * PAGES_SIZE),
+			"disk", (json_int_t)m->disk,
 			"bytes", (json_int_t)m->bytes,
 			"rounds", (int)m->now.round,
 			"throttle", (int)m->now.throttle, "late", (int)m->late,
@@ -79,14 +80,15 @@ void cmd_migrate(struct vm *vm, json_t *args, struct control_call *call)
 	struct migrate_opts o = { .progress = on_progress, .done = on_done };
 	json_int_t bandwidth = 0;
 	double downtime = MIGRATE_DOWNTIME_MS / 1e3;
-	int insecure = 0, dry_run = 0;
+	int insecure = 0, dry_run = 0, with_disk = 0;
 	struct request *r;
 	char err[512];
 
-	if (!control_args(call, args, "{ss s?F s?I s?s s?b s?b !}", "to", &o.to,
+	if (!control_args(call, args, "{ss s?F s?I s?s s?b s?b s?b s?s !}", "to", &o.to,
 			  "downtime", &downtime, "bandwidth", &bandwidth,
 			  "tls_dir", &o.tls_dir, "insecure", &insecure,
-			  "dry_run", &dry_run))
+			  "dry_run", &dry_run, "with_disk", &with_disk,
+			  "disk", &o.disk))
 		return;
 	if (!(downtime > 0 && downtime <= MIGRATE_DOWNTIME_MAX / 1e3) || bandwidth < 0) {
 		control_fail(call, EINVAL, "\"downtime\" is seconds, up to %d, \"bandwidth\" bytes a second, found %f and %lld",
@@ -108,6 +110,7 @@ void cmd_migrate(struct vm *vm, json_t *args, struct control_call *call)
 	o.bandwidth = bandwidth;
 	o.insecure = insecure;
 	o.dry_run = dry_run;
+	o.with_disk = with_disk;
 	o.owner = r;
 	/* the lock is held: the worker is not done before this is */
 	r->migrate = migrate_start(vm, &o, err, sizeof(err));

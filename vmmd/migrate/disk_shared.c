@@ -14,7 +14,7 @@
 #define TRIES		250
 #define TRY_NS		20000000L
 
-static void fill(const struct block *b, struct migrate_disk *d)
+void disk_shared_fill(const struct block *b, struct migrate_disk *d)
 {
 	char *real = realpath(block_path(b), NULL);
 
@@ -37,7 +37,7 @@ int disk_shared_describe(struct block *b, struct migrate_disk *d, char *err,
 	uint32_t step = 0;
 	int ret;
 
-	fill(b, d);
+	disk_shared_fill(b, d);
 	if (block_read_only(b) || block_is_device(b))
 		return 0;
 	if (getrandom(&step, sizeof(step), 0) != sizeof(step))

@@ -14,6 +14,9 @@
 
 struct block;
 
+/* what both kinds say of a disk: its size, path and id, and whether it is only read */
+void disk_shared_fill(const struct block *b, struct migrate_disk *d);
+
 /* of the source: what it says of its disk, with a generation that no copy has */
 int disk_shared_describe(struct block *b, struct migrate_disk *d, char *err,
 			 size_t errlen);

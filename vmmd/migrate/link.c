@@ -214,15 +214,34 @@ static struct channel *connect_unix(const struct address *a,
 	return finish_fds(fd, fd, peer, o, err, errlen);
 }
 
+/* for the shell that ssh begins there, which takes what is in quotes as it is */
+static char *quoted(const char *text)
+{
+	char *s = malloc(4 * strlen(text) + 3), *to = s;
+
+	if (!s)
+		return NULL;
+	*to++ = '\'';
+	for (; *text; text++) {
+		if (*text == '\'')
+			to = stpcpy(to, "'\\'");
+		*to++ = *text;
+	}
+	strcpy(to, "'");
+	return s;
+}
+
 /* its errors are on our stderr; it is asked nothing that a terminal would answer */
 static struct channel *connect_ssh(const struct address *a,
 				   const struct channel_opts *o, const char *peer,
 				   char *err, size_t errlen)
 {
+	char *disk = o->disk ? quoted(o->disk) : NULL;
 	char *const argv[] = {
 		(char *)"ssh", (char *)"-T", (char *)"-o", (char *)"BatchMode=yes",
 		(char *)"-o", (char *)"ServerAliveInterval=5", (char *)a->host,
-		(char *)"vmmd", (char *)"receive", (char *)"-", (char *)"--detach", NULL,
+		(char *)"vmmd", (char *)"receive", (char *)"-", (char *)"--detach",
+		disk ? (char *)"--disk" : NULL, disk, NULL,
 	};
 	posix_spawn_file_actions_t actions;
 	posix_spawnattr_t attr;
@@ -231,8 +250,10 @@ static struct channel *connect_ssh(const struct address *a,
 	sigset_t none;
 	pid_t pid;
 
-	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
+	if ((o->disk && !disk) || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv)) {
+		free(disk);
 		return refuse(-1, peer, strerror(errno), err, errlen);
+	}
 	sigemptyset(&none);
 	posix_spawnattr_init(&attr);
 	posix_spawnattr_setsigmask(&attr, &none);
@@ -245,6 +266,7 @@ static struct channel *connect_ssh(const struct address *a,
 	posix_spawn_file_actions_destroy(&actions);
 	posix_spawnattr_destroy(&attr);
 	close(sv[1]);
+	free(disk);
 	if (ret)
 		return refuse(sv[0], peer, strerror(ret), err, errlen);
 	c = finish_fds(sv[0], sv[0], peer, o, err, errlen);

@@ -29,9 +29,13 @@
 #define MSG_FAILED	"failed"	/* a line of text; it never runs here */
 
 #define MSG_DISK	"disk"		/* behind "migrate": struct migrate_disk */
+#define MSG_BLOCKS	"blocks"	/* as "pages", of the disk: offsets for addresses */
 
 #define HELLO_DRY_RUN	(1U << 0)	/* nothing will be sent but probes */
-#define HELLO_DISK	(1U << 1)	/* "disk" follows */
+#define HELLO_DISK	(1U << 1)	/* "disk" follows: one that both have */
+#define HELLO_MIRROR	(1U << 2)	/* "disk" follows: one that goes over, too */
+
+#define WELCOME_ZERO	(1U << 0)	/* the disk here is all zeroes */
 
 struct migrate_hello {
 	uint32_t protocol;

@@ -22,6 +22,9 @@ struct migrate_opts {
 	const char *tls_dir;		/* NULL: none */
 	bool insecure;
 	bool dry_run;
+	bool with_disk;			/* it goes, too: the target has another one */
+	/* ssh: its name there; NULL: as here, if it goes, or as receive has it */
+	const char *disk;
 	/* from the worker's thread, the lock not held */
 	void (*progress)(void *owner, const struct migrate_now *now);
 	/*

@@ -5,14 +5,17 @@
  * runs it has to be ours.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block/block.h"
 #include "detach.h"
 #include "machine.h"
 #include "mem.h"
+#include "migrate/disk_mirror.h"
 #include "migrate/disk_shared.h"
 #include "migrate/receive.h"
 #include "migrate/target.h"
@@ -29,6 +32,7 @@ struct receive {
 	struct vm *vm;
 	struct vmstate_loader l;
 	bool looked;		/* --dry-run: that was all */
+	const char *made;	/* a disk's file, for what comes; NULL: none */
 };
 
 /* ---- the VM, as target.c wants it ----------------------------------------- */
@@ -72,7 +76,38 @@ static int guest_claim(void *owner, char *err, size_t errlen)
 	return disk_shared_claim(machine_disk(r->vm->machine), &r->t.disk, err, errlen);
 }
 
+static int guest_store(void *owner, uint64_t offset, const void *data,
+		       uint32_t granules, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+
+	return disk_mirror_store(machine_disk(r->vm->machine), offset, data, granules, err,
+				 errlen);
+}
+
+static int guest_flush(void *owner, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+	struct block *b = machine_disk(r->vm->machine);
+	int ret = block_flush(b);
+
+	if (ret)
+		snprintf(err, errlen, "disk %s: %s", block_path(b), strerror(-ret));
+	return ret;
+}
+
 /* ---- making it ------------------------------------------------------------ */
+
+/* a device has its own; a file was made with this one */
+static int check_size(const struct block *b, const struct migrate_disk *d, char *err,
+		      size_t errlen)
+{
+	if (block_size(b) == d->size)
+		return 0;
+	snprintf(err, errlen, "disk %s: it has %" PRIu64 " bytes, and the one that comes %" PRIu64,
+		 block_path(b), block_size(b), d->size);
+	return -EINVAL;
+}
 
 static int load(struct vm *vm, void *owner, char *err, size_t errlen)
 {
@@ -86,6 +121,8 @@ static int load(struct vm *vm, void *owner, char *err, size_t errlen)
 				   errlen);
 	if (!ret && r->t.hello.flags & HELLO_DISK)
 		ret = disk_shared_check(machine_disk(vm->machine), &r->t.disk, err, errlen);
+	if (!ret && r->t.hello.flags & HELLO_MIRROR)
+		ret = check_size(machine_disk(vm->machine), &r->t.disk, err, errlen);
 	if (!ret)
 		ret = target_load(&r->t, err, errlen);
 	if (ret == -ENODATA && r->t.hello.flags & HELLO_DRY_RUN) {
@@ -137,6 +174,22 @@ static int told(struct receive *r, const char *err, int status)
 	return status;
 }
 
+/* what comes is nobody's to name a place for but the user's */
+static int make_disk(struct receive *r, const char *path, char *err, size_t errlen)
+{
+	int ret;
+
+	if (!path) {
+		snprintf(err, errlen, "the machine's disk, %.500s of %" PRIu64 " bytes, comes with it: say where to with --disk, a file that is not there yet or a block device",
+			 r->t.disk.path, r->t.disk.size);
+		return -EINVAL;
+	}
+	ret = disk_mirror_make(path, &r->t.disk, &r->t.disk_zero, err, errlen);
+	if (!ret && r->t.disk_zero)
+		r->made = path;
+	return ret;
+}
+
 /*
  * Where the disk is: as the user says, or as at the source, where a generation shows
  * that it is the same; a device has none, and is nobody's to name but the user's.
@@ -145,6 +198,8 @@ static int find_disk(struct receive *r, const char **disk, char *err, size_t err
 {
 	const struct migrate_disk *d = &r->t.disk;
 
+	if (r->t.hello.flags & HELLO_MIRROR)
+		return make_disk(r, *disk, err, errlen);
 	if (!(r->t.hello.flags & HELLO_DISK)) {
 		if (!*disk)
 			return 0;
@@ -187,7 +242,10 @@ static int run(struct receive *r, const struct channel_opts *o, const char *disk
 	if (disk && r->saved.opt.config.disk_read_only != !!(r->t.disk.flags & DISK_READ_ONLY))
 		return told(r, "the machine's options and its disk differ in --read-only",
 			    VM_EXIT_ERROR);
-	if (disk && !r->saved.opt.config.disk_read_only) {
+	if (r->t.hello.flags & HELLO_MIRROR) {
+		guest.store = guest_store;
+		guest.flush = guest_flush;
+	} else if (disk && !r->saved.opt.config.disk_read_only) {
 		r->saved.opt.config.disk_late = true;
 		guest.claim = guest_claim;
 	}
@@ -229,6 +287,8 @@ int receive_vm(const struct address *at, const struct channel_opts *o, const cha
 		return VM_EXIT_ERROR;
 	}
 	ret = run(&r, o, disk, ready_fd, n, args);
+	if (r.made && !target_may_run(r.t.state))
+		unlink(r.made);
 	target_free(&r.t);
 	saved_options_free(&r.saved);
 	vmstate_free(&r.st);

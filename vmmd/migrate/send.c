@@ -15,6 +15,7 @@
 #include "machine.h"
 #include "mem.h"
 #include "migrate/channel.h"
+#include "migrate/disk_mirror.h"
 #include "migrate/disk_shared.h"
 #include "migrate/migrate.h"
 #include "migrate/throttle.h"
@@ -31,11 +32,12 @@ struct migrate {
 	struct vm *vm;
 	struct migrate_opts opts;
 	struct address to;
-	char *tls_dir;
+	char *tls_dir, *disk_there;
 	struct ram *ram;
 	struct throttle *throttle;
 	struct block *block;	/* NULL: no disk */
 	struct migrate_disk disk;
+	struct disk_mirror *mirror;	/* NULL: it does not go over, or not yet */
 	bool held;		/* the VM stands still, and we have the lock */
 	atomic_bool cancel;
 	int wake_fd;
@@ -82,6 +84,17 @@ static int guest_track(void *owner)
 	return m->ram ? 0 : -ENOMEM;
 }
 
+static int harvest(struct migrate *m)
+{
+	int ret = m->vm->ending ? -ESHUTDOWN : 0;
+
+	if (!ret && m->mirror)
+		ret = disk_mirror_harvest(m->mirror);
+	if (!ret && m->ram)
+		ret = ram_harvest(m->ram);
+	return ret;
+}
+
 static int guest_harvest(void *owner)
 {
 	struct migrate *m = owner;
@@ -89,7 +102,7 @@ static int guest_harvest(void *owner)
 
 	if (!m->held)
 		pthread_mutex_lock(&m->vm->lock);
-	ret = m->vm->ending ? -ESHUTDOWN : ram_harvest(m->ram);
+	ret = harvest(m);
 	if (!m->held)
 		pthread_mutex_unlock(&m->vm->lock);
 	return ret;
@@ -99,14 +112,35 @@ static uint64_t guest_pending(void *owner)
 {
 	struct migrate *m = owner;
 
-	return ram_pending(m->ram);
+	return (m->ram ? ram_pending(m->ram) : 0) +
+	       (m->mirror ? disk_mirror_pending(m->mirror) : 0);
 }
 
 static int guest_send(void *owner, ram_put put, void *put_owner)
 {
 	struct migrate *m = owner;
 
-	return ram_send(m->ram, put, put_owner);
+	return m->ram ? ram_send(m->ram, put, put_owner) : 0;
+}
+
+static int guest_track_disk(void *owner, bool zeroes, char *err, size_t errlen)
+{
+	struct migrate *m = owner;
+	struct vm *vm = m->vm;
+
+	pthread_mutex_lock(&vm->lock);
+	snapshot_forget(vm);
+	m->mirror = disk_mirror_new(m->block, zeroes, err, errlen);
+	pthread_mutex_unlock(&vm->lock);
+	return m->mirror ? 0 : -EIO;
+}
+
+static int guest_send_disk(void *owner, ram_put put, void *put_owner, char *err,
+			   size_t errlen)
+{
+	struct migrate *m = owner;
+
+	return disk_mirror_send(m->mirror, put, put_owner, err, errlen);
 }
 
 /*
@@ -147,7 +181,8 @@ static int guest_state(void *owner, struct sink *out)
 static int guest_describe(void *owner, struct migrate_disk *d, char *err, size_t errlen)
 {
 	struct migrate *m = owner;
-	int ret = disk_shared_describe(m->block, &m->disk, err, errlen);
+	int ret = m->opts.with_disk ? disk_mirror_describe(m->block, &m->disk, err, errlen) :
+				      disk_shared_describe(m->block, &m->disk, err, errlen);
 
 	*d = m->disk;
 	return ret;
@@ -191,16 +226,26 @@ static void tell_progress(void *owner, const struct migrate_now *now)
 	m->opts.progress(m->opts.owner, now);
 }
 
+/* the disk is one that both have, and only one may write to */
+static bool lends(const struct migrate *m)
+{
+	return m->block && !m->opts.with_disk && !block_read_only(m->block);
+}
+
 static void send_vm(struct migrate *m)
 {
 	const struct channel_opts o = {
-		.tls_dir = m->tls_dir, .insecure = m->opts.insecure,
+		.tls_dir = m->tls_dir, .insecure = m->opts.insecure, .disk = m->disk_there,
 		.wake_fd = m->wake_fd, .timeout = CONNECT_NS,
 	};
-	const bool lends = m->block && !block_read_only(m->block);
+	const bool mirrors = m->opts.with_disk;
 	const struct migrate_guest guest = {
-		.owner = m, .describe = m->block ? guest_describe : NULL,
-		.lend = lends ? guest_lend : NULL, .settle = lends ? guest_settle : NULL, .begin = guest_begin, .total = guest_total,
+		.owner = m, .begin = guest_begin, .total = guest_total,
+		.describe = m->block ? guest_describe : NULL,
+		.track_disk = mirrors ? guest_track_disk : NULL,
+		.send_disk = mirrors ? guest_send_disk : NULL,
+		.lend = lends(m) ? guest_lend : NULL,
+		.settle = lends(m) ? guest_settle : NULL,
 		.track = guest_track, .harvest = guest_harvest,
 		.pending = guest_pending, .send = guest_send, .stop = guest_stop,
 		.go_on = guest_go_on, .state = guest_state,
@@ -230,9 +275,11 @@ static void migrate_free(struct migrate *m)
 {
 	throttle_free(m->throttle);
 	ram_free(m->ram);
+	disk_mirror_free(m->mirror);
 	if (m->wake_fd >= 0)
 		close(m->wake_fd);
 	free(m->tls_dir);
+	free(m->disk_there);
 	free(m);
 }
 
@@ -246,10 +293,13 @@ static void tell_end(struct migrate *m)
 	case SOURCE_MOVED:
 		fprintf(stderr, "vmmd: the machine has gone to %s; it stood still for %.1f ms\n",
 			m->opts.to, r->downtime_ns / 1e6);
+		if (m->mirror)
+			fprintf(stderr, "vmmd: its disk has gone, too: %s is not the machine's any more\n",
+				block_path(m->block));
 		break;
 	case SOURCE_DOUBT:
 		vm->in_doubt = true;
-		vm->lent = m->block && !block_read_only(m->block);
+		vm->lent = lends(m);
 		vm->lent_disk = m->disk.generation;
 		fprintf(stderr, "vmmd: the machine was handed over to %s, and nothing was heard of it since: %s. It stands still here. See whether it runs there: then vmmd kill it here; else vmmd resume --force\n",
 			m->opts.to, r->text);
@@ -258,6 +308,8 @@ static void tell_end(struct migrate *m)
 		/* what tracking costs is not wanted any more */
 		if (m->ram)
 			mem_track(machine_mem(vm->machine), false);
+		if (m->mirror)
+			block_track(m->block, false);
 	}
 }
 
@@ -284,7 +336,7 @@ static void *migrate_main(void *arg)
 
 /* ---- beginning and ending ------------------------------------------------- */
 
-static int check(struct vm *vm, char *err, size_t errlen)
+static int check(struct vm *vm, const struct migrate_opts *opts, char *err, size_t errlen)
 {
 	const char *why = NULL;
 
@@ -296,10 +348,34 @@ static int check(struct vm *vm, char *err, size_t errlen)
 		why = "a snapshot of the machine is being taken: wait for its end";
 	else if (vm->in_doubt)
 		why = "the machine was migrated, and nobody knows whether it runs there: vmmd resume --force first, if it does not";
+	else if (opts->with_disk && !machine_disk(vm->machine))
+		why = "the machine has no disk: leave out --with-disk";
 	if (!why)
 		return 0;
 	snprintf(err, errlen, "%s", why);
 	return -EBUSY;
+}
+
+/* of an ssh, which begins the receive that has to be told */
+static int name_disk(struct migrate *m, char *err, size_t errlen)
+{
+	const bool ssh = m->to.kind == ADDRESS_SSH;
+
+	if (m->opts.disk && !ssh) {
+		snprintf(err, errlen, "--disk is for ssh: alone: give it to the vmmd receive that waits at %s",
+			 m->opts.to);
+		return -EINVAL;
+	}
+	if (m->opts.disk)
+		m->disk_there = strdup(m->opts.disk);
+	else if (m->opts.with_disk && ssh)
+		m->disk_there = realpath(block_path(m->block), NULL);
+	else
+		return 0;
+	if (m->disk_there)
+		return 0;
+	snprintf(err, errlen, "%s: %s", block_path(m->block), strerror(errno));
+	return -errno;
 }
 
 struct migrate *migrate_start(struct vm *vm, const struct migrate_opts *opts,
@@ -307,7 +383,7 @@ struct migrate *migrate_start(struct vm *vm, const struct migrate_opts *opts,
 {
 	struct migrate *m;
 
-	if (check(vm, err, errlen))
+	if (check(vm, opts, err, errlen))
 		return NULL;
 	m = calloc(1, sizeof(*m));
 	if (!m) {
@@ -323,7 +399,8 @@ struct migrate *migrate_start(struct vm *vm, const struct migrate_opts *opts,
 		snprintf(err, errlen, "no memory or descriptors to migrate");
 		goto fail;
 	}
-	if (address_parse(&m->to, opts->to, false, err, errlen))
+	if (address_parse(&m->to, opts->to, false, err, errlen) ||
+	    name_disk(m, err, errlen))
 		goto fail;
 	if (pthread_create(&m->thread, NULL, migrate_main, m)) {
 		snprintf(err, errlen, "cannot start a thread");

@@ -78,9 +78,9 @@ static void note_pages(void *owner, const struct pages_head *h)
 		s->not_zero += h->count;
 }
 
-static int put_pages(void *owner, uint64_t gpa, const void *data, uint32_t count)
+static int put(struct sender *s, const struct pages_out *to, uint64_t at,
+	       const void *data, uint32_t count)
 {
-	struct sender *s = owner;
 	struct migrate_now *now = &s->result->now;
 	int ret;
 
@@ -89,11 +89,39 @@ static int put_pages(void *owner, uint64_t gpa, const void *data, uint32_t count
 	ret = source_may_run(s->state) ? sender_listen(s) : 0;
 	if (ret)
 		return ret;
-	ret = pages_put(&s->pages, gpa, data, count);
+	ret = pages_put(to, at, data, count);
 	now->done += count;
 	if (!ret && source_may_run(s->state))
 		s->params->progress(s->params->owner, now);
 	return ret;
+}
+
+static int put_pages(void *owner, uint64_t gpa, const void *data, uint32_t count)
+{
+	struct sender *s = owner;
+
+	return put(s, &s->pages, gpa, data, count);
+}
+
+static int put_blocks(void *owner, uint64_t offset, const void *data, uint32_t count)
+{
+	struct sender *s = owner;
+
+	s->result->disk += count * PAGES_SIZE;
+	return put(s, &s->blocks, offset, data, count);
+}
+
+/* all that is pending: of the disk first, as memory changes faster */
+static int send_pending(struct sender *s)
+{
+	char err[512] = "";
+	int ret = 0;
+
+	if (s->guest->send_disk)
+		ret = s->guest->send_disk(s->guest->owner, put_blocks, s, err, sizeof(err));
+	if (ret && err[0])
+		return sender_fail(s, ret, "%s", err);
+	return ret ? ret : s->guest->send(s->guest->owner, put_pages, s);
 }
 
 static int sync_target(struct sender *s)
@@ -113,8 +141,9 @@ static int send_round(struct sender *s)
 	be_patient(s);
 	now->total = now->done + s->guest->pending(s->guest->owner);
 	s->not_zero = 0;
-	ret = s->guest->send(s->guest->owner, put_pages, s);
+	ret = send_pending(s);
 	s->pages.skip_zero = false;
+	s->blocks.skip_zero = false;
 	/* a stale "ready" may be before the answer */
 	if (!ret)
 		ret = sync_target(s);
@@ -175,7 +204,7 @@ static bool fits(struct sender *s)
 
 static int offer(struct sender *s, bool paused)
 {
-	int ret = s->guest->send(s->guest->owner, put_pages, s);
+	int ret = send_pending(s);
 
 	if (!ret && !s->late)
 		ret = send_saved(s);
@@ -309,7 +338,8 @@ static int send_hello(struct sender *s)
 	const struct migrate_hello hello = {
 		.protocol = MIGRATE_PROTOCOL,
 		.flags = (s->params->dry_run ? HELLO_DRY_RUN : 0) |
-			 (s->guest->describe ? HELLO_DISK : 0),
+			 (s->guest->send_disk ? HELLO_MIRROR :
+			  s->guest->describe ? HELLO_DISK : 0),
 	};
 	int ret;
 
@@ -357,17 +387,33 @@ static int measure(struct sender *s)
 	return 0;
 }
 
+/* all of the disk, before memory changes are of interest */
+static int send_disk(struct sender *s)
+{
+	char err[512] = "";
+	int ret;
+
+	ret = s->guest->track_disk(s->guest->owner, !s->blocks.skip_zero, err, sizeof(err));
+	if (ret)
+		return sender_fail(s, ret, "%s", err);
+	return send_round(s);
+}
+
 static int run(struct sender *s)
 {
 	int ret = send_hello(s);
 
+	s->blocks.skip_zero = s->heard.flags & WELCOME_ZERO;
 	if (!ret)
 		ret = measure(s);
 	if (ret || s->params->dry_run)
 		return ret;
 	if (s->result->now.predicted_ns > s->params->downtime_ns)
 		return give_up(s, s->result->now.predicted_ns);
-	ret = s->guest->track(s->guest->owner);
+	if (s->guest->send_disk)
+		ret = send_disk(s);
+	if (!ret)
+		ret = s->guest->track(s->guest->owner);
 	s->pages.skip_zero = true;
 	return ret ? ret : send_rounds(s);
 }
@@ -405,9 +451,11 @@ void source_run(struct channel *c, const struct migrate_guest *guest,
 	memset(result, 0, sizeof(*result));
 	result->total = guest->total(guest->owner);
 	s.pages = (struct pages_out){
-		.coder = pages_coder_new(), .sink = &s.out,
+		.coder = pages_coder_new(), .sink = &s.out, .tag = PAGES_TAG,
 		.note = note_pages, .owner = &s,
 	};
+	s.blocks = s.pages;
+	s.blocks.tag = MSG_BLOCKS;
 	if (s.pages.coder)
 		ret = run(&s);
 	guest->throttle(guest->owner, 0);

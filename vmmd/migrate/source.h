@@ -27,8 +27,16 @@ struct migrate_guest {
 	void (*go_on)(void *owner);
 	int (*state)(void *owner, struct sink *out);	/* stopped: vmstate_save_end */
 	void (*throttle)(void *owner, unsigned int percent);
-	/* what a disk that the target will open, too, is; NULL: there is none */
+	/* what the disk is that the target will have; NULL: there is none */
 	int (*describe)(void *owner, struct migrate_disk *d, char *err, size_t errlen);
+	/*
+	 * NULL: the disk is one that both have. Else it goes over: track it, from when
+	 * on pending and harvest are of its granules, too, and send as in
+	 * disk_mirror.h; track_disk has one line in err[] if it fails
+	 */
+	int (*track_disk)(void *owner, bool zeroes, char *err, size_t errlen);
+	int (*send_disk)(void *owner, ram_put put, void *put_owner, char *err,
+			 size_t errlen);
 	/* NULL: there is none that knows whose it is. As in disk_shared.h; stopped */
 	void (*lend)(void *owner);
 	int (*settle)(void *owner, bool never, char *err, size_t errlen);
@@ -58,6 +66,7 @@ struct migrate_result {
 	uint64_t downtime_ns;		/* from the guest's stop to "running" */
 	unsigned int late;		/* times that it was stopped, and went on */
 	uint64_t total;			/* pages of RAM */
+	uint64_t disk;			/* bytes of the disk that were sent, unpacked */
 };
 
 /*

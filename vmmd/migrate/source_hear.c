@@ -72,8 +72,11 @@ int sender_expect(struct sender *s, const char *tag, uint32_t number)
 
 	for (;;) {
 		ret = take_message(s, &m);
-		if (ret || (section_is(&s->in, tag) && m.number == number))
+		if (ret)
 			return ret;
+		s->heard = m;
+		if (section_is(&s->in, tag) && m.number == number)
+			return 0;
 		if (!is_stale(s, &m) && !(section_is(&s->in, MSG_READY) &&
 					  m.number < s->attempt))
 			return unexpected(s, &m);

@@ -18,9 +18,10 @@ struct sender {
 	enum source_state state;
 	struct sink out;
 	struct source in;
-	struct pages_out pages;
+	struct pages_out pages, blocks;
 	struct pace pace;
 	struct buffer saved;		/* the state's sections */
+	struct migrate_message heard;	/* by the last sender_expect */
 	uint64_t not_zero;		/* pages, since it was set to 0 */
 	uint64_t stopped_at;		/* loop_now() */
 	uint32_t attempt, syncs;

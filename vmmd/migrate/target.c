@@ -12,6 +12,8 @@
 #include "migrate/target.h"
 
 #define LINGER_NS	2000000000ULL
+/* bytes of a disk that wait for their flush: the source waits for that only so long */
+#define STORED_MAX	(64ULL << 20)
 
 int target_init(struct target *t, struct channel *c, const struct target_guest *guest)
 {
@@ -21,20 +23,22 @@ int target_init(struct target *t, struct channel *c, const struct target_guest *
 		.out = { .write = channel_write, .owner = c },
 		.coder = pages_coder_new(),
 		.body = malloc(PAGES_BODY_MAX),
+		.granules = aligned_alloc(4096, PAGES_BYTES),
 	};
-	return t->coder && t->body ? 0 : -ENOMEM;
+	return t->coder && t->body && t->granules ? 0 : -ENOMEM;
 }
 
 void target_free(struct target *t)
 {
 	pages_coder_free(t->coder);
 	free(t->body);
+	free(t->granules);
 }
 
-static int say(struct target *t, const char *tag, uint32_t number, char *err,
-	       size_t errlen)
+static int say(struct target *t, const char *tag, uint32_t number, uint32_t flags,
+	       char *err, size_t errlen)
 {
-	int ret = message_put(&t->out, tag, number, 0);
+	int ret = message_put(&t->out, tag, number, flags);
 
 	if (!ret)
 		ret = channel_flush(t->c);
@@ -59,7 +63,8 @@ static int take_disk(struct target *t, char *err, size_t errlen)
 		return ret;
 	if (in->head.len != sizeof(*d) || d->path[0] != '/' ||
 	    !memchr(d->path, 0, sizeof(d->path)) || !section_name_ok(d->path) ||
-	    d->flags & ~(DISK_GENERATION | DISK_READ_ONLY) || d->pad ||
+	    d->flags & ~(t->hello.flags & HELLO_DISK ? DISK_GENERATION | DISK_READ_ONLY : 0) ||
+	    d->pad ||
 	    d->generation > UINT64_MAX - 2)
 		return section_bad(in, err, errlen, "is of a disk that cannot be");
 	return 0;
@@ -85,12 +90,32 @@ int target_hello(struct target *t, char *err, size_t errlen)
 			    t->hello.protocol, MIGRATE_PROTOCOL);
 		return -ENOTSUP;
 	}
-	return t->hello.flags & HELLO_DISK ? take_disk(t, err, errlen) : 0;
+	if (t->hello.flags & ~(HELLO_DRY_RUN | HELLO_DISK | HELLO_MIRROR) ||
+	    (t->hello.flags & HELLO_DISK && t->hello.flags & HELLO_MIRROR))
+		return section_bad(in, err, errlen, "wants what this vmmd does not know");
+	return t->hello.flags & (HELLO_DISK | HELLO_MIRROR) ? take_disk(t, err, errlen) : 0;
 }
 
 /* ---- what comes ----------------------------------------------------------- */
 
-static int take_pages(struct target *t, char *err, size_t errlen)
+static int flush(struct target *t, char *err, size_t errlen)
+{
+	if (!t->stored)
+		return 0;
+	t->stored = 0;
+	return t->guest->flush(t->guest->owner, err, errlen);
+}
+
+static int store(struct target *t, const struct pages_head *h, char *err, size_t errlen)
+{
+	int ret = t->guest->store(t->guest->owner, h->gpa, t->granules, h->count, err, errlen);
+
+	t->stored += h->count * PAGES_SIZE;
+	return ret || t->stored < STORED_MAX ? ret : flush(t, err, errlen);
+}
+
+/* of memory, or of the disk */
+static int take_pages(struct target *t, bool disk, char *err, size_t errlen)
 {
 	struct source *in = &t->in;
 	struct pages_head h;
@@ -103,12 +128,13 @@ static int take_pages(struct target *t, char *err, size_t errlen)
 		return ret;
 	if (pages_check(t->body, in->head.len, &h))
 		return section_bad(in, err, errlen, "has pages that are not possible");
-	to = t->guest->place(t->guest->owner, h.gpa, h.count * PAGES_SIZE);
+	to = disk ? t->granules :
+		    t->guest->place(t->guest->owner, h.gpa, h.count * PAGES_SIZE);
 	if (!to)
 		return section_bad(in, err, errlen, "has pages that are not in RAM");
 	if (pages_get(t->coder, t->body, in->head.len, to))
 		return section_bad(in, err, errlen, "its pages cannot be unpacked");
-	return 0;
+	return disk ? store(t, &h, err, errlen) : 0;
 }
 
 static int take_again(struct target *t, const struct migrate_message *m, char *err,
@@ -143,13 +169,17 @@ static bool take_message(struct target *t, int *ret, bool *done, char *err,
 	if (*ret)
 		return true;
 	if (section_is(in, MSG_SYNC)) {
-		*ret = say(t, MSG_SYNCED, m.number, err, errlen);
+		*ret = flush(t, err, errlen);
+		if (!*ret)
+			*ret = say(t, MSG_SYNCED, m.number, 0, err, errlen);
 	} else if (section_is(in, MSG_AGAIN)) {
 		*ret = take_again(t, &m, err, errlen);
 	} else if (section_is(in, MSG_OFFER)) {
 		t->offer = m.number;
 		t->paused = m.flags & OFFER_PAUSED;
-		*ret = t->guest->loaded(t->guest->owner, t->c->peer, err, errlen);
+		*ret = flush(t, err, errlen);
+		if (!*ret)
+			*ret = t->guest->loaded(t->guest->owner, t->c->peer, err, errlen);
 		*done = true;
 	} else {
 		*ret = section_bad(in, err, errlen, "comes out of turn");
@@ -168,7 +198,9 @@ static int take_all(struct target *t, char *err, size_t errlen)
 		if (ret)
 			return ret;
 		if (section_is(&t->in, PAGES_TAG)) {
-			ret = take_pages(t, err, errlen);
+			ret = take_pages(t, false, err, errlen);
+		} else if (section_is(&t->in, MSG_BLOCKS) && t->guest->store) {
+			ret = take_pages(t, true, err, errlen);
 		} else if (!take_message(t, &ret, &done, err, errlen)) {
 			t->state_begun = true;
 			ret = t->guest->load(t->guest->owner, &t->in, err, errlen);
@@ -179,7 +211,8 @@ static int take_all(struct target *t, char *err, size_t errlen)
 
 int target_load(struct target *t, char *err, size_t errlen)
 {
-	int ret = say(t, MSG_WELCOME, MIGRATE_PROTOCOL, err, errlen);
+	int ret = say(t, MSG_WELCOME, MIGRATE_PROTOCOL, t->disk_zero ? WELCOME_ZERO : 0, err,
+		      errlen);
 
 	return ret ? ret : take_all(t, err, errlen);
 }
@@ -213,7 +246,7 @@ int target_wait(struct target *t, char *err, size_t errlen)
 
 	for (;;) {
 		target_step(&t->state, TARGET_LOADED);
-		ret = say(t, MSG_READY, t->offer, err, errlen);
+		ret = say(t, MSG_READY, t->offer, 0, err, errlen);
 		if (!ret)
 			ret = take_answer(t, err, errlen);
 		if (ret > 0)
@@ -230,7 +263,7 @@ int target_wait(struct target *t, char *err, size_t errlen)
 		target_step(&t->state, TARGET_CLAIMED);
 	}
 	/* it runs here, whether that is heard or not */
-	say(t, MSG_RUNNING, t->offer, ignored, sizeof(ignored));
+	say(t, MSG_RUNNING, t->offer, 0, ignored, sizeof(ignored));
 	return 0;
 }
 

@@ -24,23 +24,30 @@ struct target_guest {
 	int (*loaded)(void *owner, const char *name, char *err, size_t errlen);
 	/* forget all but the pages */
 	int (*again)(void *owner, char *err, size_t errlen);
+	/* a disk that comes, too: disk_mirror.h; NULL: there is none */
+	int (*store)(void *owner, uint64_t offset, const void *data, uint32_t granules,
+		     char *err, size_t errlen);
+	int (*flush)(void *owner, char *err, size_t errlen);
 	/* "go" came: is the disk ours; NULL: there is none that knows */
 	int (*claim)(void *owner, char *err, size_t errlen);
 };
 
 struct target {
 	struct channel *c;
-	const struct target_guest *guest;	/* claim: may be set until it waits */
+	const struct target_guest *guest;	/* those of the disk: may be set until load */
 	enum target_state state;
 	struct source in;
 	struct sink out;
 	struct migrate_hello hello;
-	struct migrate_disk disk;	/* with HELLO_DISK */
+	struct migrate_disk disk;	/* with HELLO_DISK or HELLO_MIRROR */
+	bool disk_zero;			/* which we have made, and is all zeroes */
 	uint32_t offer;		/* number of the last one */
 	bool paused;		/* it does not go on by itself */
 	/* private */
 	struct pages_coder *coder;
 	uint8_t *body;
+	uint8_t *granules;		/* PAGES_BYTES, of a disk's */
+	uint64_t stored;		/* bytes since a flush */
 	bool state_begun;
 };
 

@@ -46,6 +46,9 @@ static void report(const char *name, const char *to, json_t *result)
 			name, to, ms(result, "paused"), ms(result, "predicted"),
 			number(result, "pages"), number(result, "bytes"),
 			number(result, "rounds"));
+		if (number(result, "disk"))
+			fprintf(stderr, ", %" PRIu64 " KiB of them its disk's",
+				number(result, "disk") >> 10);
 		if (number(result, "throttle"))
 			fprintf(stderr, ", it was slowed down by %" PRIu64 " %%",
 				number(result, "throttle"));
@@ -59,7 +62,7 @@ static void report(const char *name, const char *to, json_t *result)
 
 static json_t *make_args(const struct verb *verb, const char *to, const char *downtime,
 			 const char *bandwidth, const char *tls_dir, bool insecure,
-			 bool dry_run)
+			 bool dry_run, bool with_disk, const char *disk)
 {
 	char err[256], *full = NULL;
 	uint64_t milliseconds = MIGRATE_DOWNTIME_MS, bytes = 0;
@@ -83,9 +86,10 @@ static json_t *make_args(const struct verb *verb, const char *to, const char *do
 			return NULL;
 		}
 	}
-	args = json_pack("{ss sf sI sb sb ss*}", "to", to, "downtime",
+	args = json_pack("{ss sf sI sb sb sb ss* ss*}", "to", to, "downtime",
 			 milliseconds / 1e3, "bandwidth", (json_int_t)bytes,
-			 "insecure", insecure, "dry_run", dry_run, "tls_dir", full);
+			 "insecure", insecure, "dry_run", dry_run, "with_disk", with_disk,
+			 "tls_dir", full, "disk", disk);
 	free(full);
 	return args;
 }
@@ -93,13 +97,16 @@ static json_t *make_args(const struct verb *verb, const char *to, const char *do
 static int migrate_main(const struct verb *verb, int argc, char **argv)
 {
 	const char *name[2], *downtime = NULL, *bandwidth = NULL, *tls_dir = NULL;
-	bool insecure = false, dry_run = false;
+	const char *disk = NULL;
+	bool insecure = false, dry_run = false, with_disk = false;
 	const struct verb_option options[] = {
 		{ .name = "downtime", .value = &downtime },
 		{ .name = "bandwidth", .value = &bandwidth },
 		{ .name = "tls-dir", .value = &tls_dir },
 		{ .name = "insecure", .flag = &insecure },
 		{ .name = "dry-run", .flag = &dry_run },
+		{ .name = "with-disk", .flag = &with_disk },
+		{ .name = "disk", .value = &disk },
 		{ 0 },
 	};
 	struct progress bar = { .what = "memory" };
@@ -110,7 +117,8 @@ static int migrate_main(const struct verb *verb, int argc, char **argv)
 
 	if (ret >= 0)
 		return ret;
-	args = make_args(verb, name[1], downtime, bandwidth, tls_dir, insecure, dry_run);
+	args = make_args(verb, name[1], downtime, bandwidth, tls_dir, insecure, dry_run,
+			 with_disk, disk);
 	if (!args)
 		return VM_EXIT_USAGE;
 	if (client_open(&c, name[0], err, sizeof(err))) {
@@ -135,18 +143,21 @@ const struct verb verb_migrate = {
 	.name = "migrate",
 	.help =
 "usage: vmmd migrate NAME ADDRESS [--downtime MS] [--bandwidth B] [--tls-dir DIR]\n"
-"                    [--insecure] [--dry-run]\n"
+"                    [--insecure] [--with-disk] [--disk FILE] [--dry-run]\n"
 "\n"
 "Move the running machine NAME to the vmmd receive that waits at ADDRESS: tcp:HOST,\n"
 "tcp:HOST:PORT, unix:PATH, or ssh:HOST, which begins one there. It goes on here until\n"
 "it goes on there; Ctrl-C or vmmd migrate-cancel keeps it here. A disk has to be on\n"
-"storage that both share.\n"
+"storage that both share, or goes over, too.\n"
 "\n"
 "  --downtime MS         it stands still for no longer than that, 1 to 60000 (default\n"
 "                        300); if that cannot be kept it stays here\n"
 "  --bandwidth B         send at most so many bytes a second; suffix K, M or G\n"
 "  --tls-dir DIR         tcp: TLS 1.3 with DIR/ca.pem, cert.pem and key.pem\n"
 "  --insecure            tcp: in the clear, even beyond this host\n"
+"  --with-disk           the disk goes over, too, to where receive --disk says; the file\n"
+"                        that it had stays here, as it was at the end\n"
+"  --disk FILE           ssh: the disk's name there, if it is not as here\n"
 "  --dry-run             look whether it could go and how fast, and leave it\n"
 "\n"
 "Exit status: 0, 1 error, 2 usage.\n",
@@ -216,7 +227,8 @@ const struct verb verb_receive = {
 "as tcp::PORT, tcp:ADDR:PORT, unix:PATH, or - for standard input and output.\n"
 "\n"
 "  --disk FILE           the machine's disk, which both hosts share, if it is not\n"
-"                        where it is at the source\n"
+"                        where it is at the source; or where one goes that comes with\n"
+"                        the machine (--with-disk): a new file, or a block device\n"
 "  --tls-dir DIR         tcp: TLS 1.3 with DIR/ca.pem, cert.pem and key.pem; who\n"
 "                        comes needs a certificate of that authority\n"
 "  --insecure            tcp: in the clear, even beyond this host\n"

@@ -73,7 +73,8 @@ int writer_open(struct snapshot_writer *w, const char *path)
 	memset(w, 0, sizeof(*w));
 	w->sink = (struct sink){ .write = writer_write, .owner = w };
 	w->pages = (struct pages_out){
-		.coder = pages_coder_new(), .sink = &w->sink, .note = note, .owner = w,
+		.coder = pages_coder_new(), .sink = &w->sink, .tag = PAGES_TAG,
+		.note = note, .owner = w,
 	};
 	w->fd = -1;
 	w->path = strdup(path);

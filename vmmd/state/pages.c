@@ -80,7 +80,7 @@ static int put_run(const struct pages_out *out, uint64_t gpa,
 	}
 	if (out->note)
 		out->note(out->owner, &h);
-	return section_put(out->sink, PAGES_TAG, PAGES_VERSION, &h, sizeof(h),
+	return section_put(out->sink, out->tag, PAGES_VERSION, &h, sizeof(h),
 			   data, len);
 }
 

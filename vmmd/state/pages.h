@@ -43,6 +43,7 @@ uint8_t *pages_coder_body(struct pages_coder *c);
 struct pages_out {
 	struct pages_coder *coder;
 	struct sink *sink;
+	const char *tag;	/* PAGES_TAG; or another's, of what is like them */
 	bool skip_zero;		/* who reads it begins with zeroes */
 	/* before each section; NULL: nobody asks */
 	void (*note)(void *owner, const struct pages_head *h);
