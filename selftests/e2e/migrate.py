@@ -80,12 +80,12 @@ def move(test, guest, name, *options, receive=(), at=None, downtime=DOWNTIME):
 
 
 def moves(test):
-    """From one to the next, the given number of times."""
+    """From one to the next, the given number of times, every other by several streams."""
     guest, name = Guest(test.run, test.transcript), "m0"
     guest.count(2)
-    for _ in range(test.moves):
+    for n in range(test.moves):
         with guest:
-            guest, name = move(test, guest, name)
+            guest, name = move(test, guest, name, "--streams", "3" if n % 2 else "1")
     vmmd("kill", name)
     guest.con.close()
 
@@ -234,7 +234,8 @@ def tls(test):
     guest = Guest(test.run, test.transcript)
     with guest:
         guest.count(2)
-        target, name = move(test, guest, "m0", *directory, receive=directory, at=TCP)
+        target, name = move(test, guest, "m0", *directory, "--streams", "2", receive=directory,
+                            at=TCP)
     with target:
         vmmd("kill", name)
 
@@ -250,6 +251,9 @@ def ssh(test):
     there = test.path("there")
     with ssh_to(there, test.path("bin")), Guest(test.run, test.transcript) as guest:
         before = guest.count(2)
+        said = vmmd("migrate", "m0", "ssh:there", "--streams", "2", wanted=1)
+        if "one connection" not in said:
+            raise AssertionError("said %r" % said)
         print("# " + vmmd("migrate", "m0", "ssh:there", "--downtime", str(DOWNTIME)).strip())
         guest.end(0)
     with machines_of(there):

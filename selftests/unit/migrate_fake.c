@@ -18,7 +18,9 @@
 #include "loop.h"
 #include "migrate/disk_mirror.h"
 #include "migrate/disk_shared.h"
+#include "migrate/streams.h"
 #include "migrate_fake.h"
+#include "state/pages.h"
 
 static void take_time(struct fake_vm *vm, unsigned int *times)
 {
@@ -72,6 +74,12 @@ static uint64_t src_pending(void *owner)
 	       (vm->mirror ? disk_mirror_pending(vm->mirror) : 0);
 }
 
+/* the same page by the same stream, but not all by one */
+static uint64_t where(const struct fake_vm *vm, unsigned int page)
+{
+	return page * 4096 + (vm->spread ? page % 3 * PAGES_BYTES : 0);
+}
+
 static int src_send(void *owner, ram_put put, void *put_owner)
 {
 	struct fake_vm *vm = owner;
@@ -83,7 +91,7 @@ static int src_send(void *owner, ram_put put, void *put_owner)
 	for (page = 0; page < FAKE_PAGES; page++) {
 		if (!(vm->pending & 1ULL << page))
 			continue;
-		ret = put(put_owner, page * 4096, vm->mem + page * 4096, 1);
+		ret = put(put_owner, where(vm, page), vm->mem + page * 4096, 1);
 		if (ret)
 			return ret;
 		vm->pending &= ~(1ULL << page);
@@ -186,6 +194,8 @@ static uint8_t *dst_place(void *owner, uint64_t gpa, uint64_t len)
 {
 	struct fake_vm *vm = owner;
 
+	if (vm->spread)
+		gpa %= PAGES_BYTES;
 	return gpa < FAKE_BYTES && len <= FAKE_BYTES - gpa ? vm->mem + gpa : NULL;
 }
 
@@ -321,6 +331,45 @@ static void *wire_main(void *arg)
 	return NULL;
 }
 
+static struct channel *src_connect(void *owner, char *err, size_t errlen)
+{
+	struct fake_vm *vm = owner;
+	struct fake_run *r = vm->run;
+	int fd = r->stream[r->connected++][0];
+
+	return channel_new(fd, fd, "the target");
+}
+
+static struct channel *dst_accept(void *owner, char *err, size_t errlen)
+{
+	struct fake_run *r = owner;
+	int sv[2];
+
+	if (r->strangers) {
+		r->strangers--;
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv), 0);
+		assert_int_equal(write(sv[0], "GET / HTTP/1.1", 14), 14);
+		close(sv[0]);
+		return channel_new(sv[1], sv[1], "a stranger");
+	}
+	if (r->accepted + r->missing >= r->params.streams) {
+		snprintf(err, errlen, "nobody comes");
+		return NULL;
+	}
+	sv[1] = r->stream[r->accepted++][1];
+	return channel_new(sv[1], sv[1], "the source");
+}
+
+static void make_streams(struct fake_run *r)
+{
+	unsigned int i;
+
+	r->source.run = r;
+	for (i = 0; i < r->params.streams; i++)
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0,
+					    r->stream[i]), 0);
+}
+
 /* ---- both ----------------------------------------------------------------- */
 
 struct target_thread {
@@ -347,6 +396,10 @@ static int receive(struct fake_run *r, struct target *t)
 	if (!ret && r->target.refuse) {
 		strcpy(err, r->target.refuse);
 		ret = -ENOTSUP;
+	}
+	if (!ret && t->hello.flags & HELLO_STREAMS) {
+		t->more = streams_in_new(&t->streams, dst_accept, r, 5000000000ULL, err, len);
+		ret = t->more ? 0 : -ECONNABORTED;
 	}
 	if (!ret)
 		ret = target_load(t, err, len);
@@ -396,7 +449,7 @@ void fake_init(struct fake_run *r)
 	r->wire.cut_back = UINT64_MAX;
 	r->params = (struct migrate_params){
 		.downtime_ns = 60000000000ULL, .cancelled = src_cancelled,
-		.progress = src_progress, .owner = &r->source,
+		.progress = src_progress, .connect = src_connect, .owner = &r->source,
 	};
 }
 
@@ -433,11 +486,16 @@ void fake_migrate(struct fake_run *r)
 	ends.source = a[1];
 	ends.target = b[0];
 	tt.fd = b[1];
+	make_streams(r);
 	assert_int_equal(pthread_create(&wire, NULL, wire_main, &ends), 0);
 	assert_int_equal(pthread_create(&target, NULL, target_main, &tt), 0);
 	run_source(r, a[0]);
 	pthread_join(wire, NULL);
 	pthread_join(target, NULL);
+	for (; r->connected < r->params.streams; r->connected++)
+		close(r->stream[r->connected][0]);
+	for (; r->accepted < r->params.streams; r->accepted++)
+		close(r->stream[r->accepted][1]);
 }
 
 struct feed {

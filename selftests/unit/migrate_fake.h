@@ -21,13 +21,17 @@
 
 struct block;
 
+struct fake_run;
+
 struct fake_vm {
+	struct fake_run *run;
 	/* NULL: none; both sides', of one file, or with `mirrors` each has its own */
 	struct block *disk;
 	bool mirrors;
 	struct disk_mirror *mirror;	/* of a source */
 	void (*write_disk)(struct fake_vm *vm);	/* it does that when it writes; NULL: not */
 	bool disk_zero;			/* of a target */
+	bool spread;			/* its memory is in pieces, for all the streams */
 	struct migrate_disk lent;
 	const char *in_the_way;		/* a directory that it finds then */
 	bool dies;			/* a target: killed when it has the disk's lock */
@@ -73,6 +77,11 @@ struct fake_run {
 	int target_ret;
 	char target_err[768];
 	bool target_paused;
+	/* with params.streams: a pair of sockets each, in the order of their use */
+	int stream[STREAMS_MAX][2];
+	unsigned int connected, accepted;
+	/* so many come with nothing, or wrong, before; so many of the right do not */
+	unsigned int strangers, missing;
 };
 
 /* a source with memory in it, promises of a minute, a wire that is fine */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 #include <cmocka.h>
 
+#include "loop.h"
 #include "migrate/channel.h"
 
 static char base[64], err[512], other_err[512];
@@ -96,9 +97,22 @@ static void use_unix(void)
 	there = here;
 }
 
+static struct channel *accept_at(const struct address *a, const struct channel_opts *o,
+				 char *why)
+{
+	struct listener *l = listener_new(a, o, why, sizeof(err));
+	struct channel *c;
+
+	if (!l)
+		return NULL;
+	c = listener_accept(l, 0, why, sizeof(err));
+	listener_close(l);
+	return c;
+}
+
 static void *accept_main(void *arg)
 {
-	return channel_accept(&here, &other_opts, other_err, sizeof(other_err));
+	return accept_at(&here, &other_opts, other_err);
 }
 
 /* both ends; either may be NULL, and says why */
@@ -190,9 +204,39 @@ static void test_unix(void **state)
 	assert_int_not_equal(access(here.path, F_OK), 0);
 	/* a socket that somebody left is no obstacle, another file is */
 	shell("echo x >%s", here.path);
-	assert_null(channel_accept(&here, &opts, err, sizeof(err)));
+	assert_null(accept_at(&here, &opts, err));
 	assert_non_null(strstr(err, here.path));
 	unlink(here.path);
+}
+
+/* one after the other; but nobody is waited for longer than one wants */
+static void test_several(void **state)
+{
+	struct channel *a[3], *b[3];
+	struct listener *l;
+	unsigned int i;
+	char x;
+
+	use_unix();
+	l = listener_new(&here, &other_opts, err, sizeof(err));
+	assert_non_null(l);
+	for (i = 0; i < 3; i++)
+		a[i] = channel_connect(&there, &opts, err, sizeof(err));
+	for (i = 0; i < 3; i++) {
+		b[i] = listener_accept(l, 0, other_err, sizeof(other_err));
+		assert_true(a[i] && b[i]);
+		assert_int_equal(channel_write(a[i], "012" + i, 1) | channel_flush(a[i]), 0);
+	}
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(channel_read(b[i], &x, 1), 0);
+		assert_int_equal(x, '0' + i);
+		channel_close(a[i]);
+		channel_close(b[i]);
+	}
+	assert_null(listener_accept(l, loop_now() + 1000000, err, sizeof(err)));
+	assert_non_null(strstr(err, "timed out"));
+	listener_close(l);
+	assert_int_not_equal(access(here.path, F_OK), 0);
 }
 
 static void test_tcp(void **state)
@@ -295,6 +339,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_unix, setup),
+		cmocka_unit_test_setup(test_several, setup),
 		cmocka_unit_test_setup(test_tcp, setup),
 		cmocka_unit_test_setup(test_tls, setup),
 		cmocka_unit_test_setup(test_strangers, setup),

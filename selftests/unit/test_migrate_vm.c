@@ -126,13 +126,18 @@ static void *target_main(void *arg)
 		.again = again, .claim = vmx_no_disk ? NULL : claim,
 	};
 	const struct channel_opts o = { .wake_fd = -1 };
+	struct listener *l;
 	struct address a;
 	struct channel *c;
 
 	assert_int_equal(address_parse(&a, m->path, true, m->err, sizeof(m->err)), 0);
-	c = channel_accept(&a, &o, m->err, sizeof(m->err));
+	l = listener_new(&a, &o, m->err, sizeof(m->err));
+	if (!l)
+		fail_msg("%s", m->err);
+	c = listener_accept(l, 0, m->err, sizeof(m->err));
 	if (!c)
 		fail_msg("%s", m->err);
+	listener_close(l);
 	assert_int_equal(target_init(&m->t, c, &guest), 0);
 	m->ret = receive(m);
 	if (m->ret)

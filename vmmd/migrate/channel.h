@@ -72,9 +72,13 @@ struct channel_opts {
 struct channel *channel_connect(const struct address *a,
 				const struct channel_opts *o, char *err,
 				size_t errlen);
-/* wait for one that connects; a unix socket's name is gone then */
-struct channel *channel_accept(const struct address *a,
-			       const struct channel_opts *o, char *err,
-			       size_t errlen);
+/* a place to wait at for those that connect; o stays. NULL with one line in err[] */
+struct listener;
+struct listener *listener_new(const struct address *a, const struct channel_opts *o,
+			      char *err, size_t errlen);
+/* the next one, until that time, loop_now(), 0: for ever; standard input is but one */
+struct channel *listener_accept(struct listener *l, uint64_t until, char *err,
+				size_t errlen);
+void listener_close(struct listener *l);	/* a unix socket's name is gone then */
 
 #endif

@@ -78,18 +78,23 @@ static void on_hang_up(void *owner)
 void cmd_migrate(struct vm *vm, json_t *args, struct control_call *call)
 {
 	struct migrate_opts o = { .progress = on_progress, .done = on_done };
-	json_int_t bandwidth = 0;
+	json_int_t bandwidth = 0, streams = 1;
 	double downtime = MIGRATE_DOWNTIME_MS / 1e3;
 	int insecure = 0, dry_run = 0, with_disk = 0;
 	struct request *r;
 	char err[512];
 
-	if (!control_args(call, args, "{ss s?F s?I s?s s?b s?b s?b s?s !}", "to", &o.to,
+	if (!control_args(call, args, "{ss s?F s?I s?s s?b s?b s?b s?s s?I !}", "to", &o.to,
 			  "downtime", &downtime, "bandwidth", &bandwidth,
 			  "tls_dir", &o.tls_dir, "insecure", &insecure,
 			  "dry_run", &dry_run, "with_disk", &with_disk,
-			  "disk", &o.disk))
+			  "disk", &o.disk, "streams", &streams))
 		return;
+	if (streams < 1 || streams > MIGRATE_STREAMS_MAX) {
+		control_fail(call, EINVAL, "\"streams\" is 1 to %d, found %lld",
+			     MIGRATE_STREAMS_MAX, (long long)streams);
+		return;
+	}
 	if (!(downtime > 0 && downtime <= MIGRATE_DOWNTIME_MAX / 1e3) || bandwidth < 0) {
 		control_fail(call, EINVAL, "\"downtime\" is seconds, up to %d, \"bandwidth\" bytes a second, found %f and %lld",
 			     MIGRATE_DOWNTIME_MAX / 1000, downtime, (long long)bandwidth);
@@ -108,6 +113,7 @@ void cmd_migrate(struct vm *vm, json_t *args, struct control_call *call)
 	o.to = r->to;
 	o.downtime_ns = downtime * NSEC;
 	o.bandwidth = bandwidth;
+	o.streams = streams;
 	o.insecure = insecure;
 	o.dry_run = dry_run;
 	o.with_disk = with_disk;

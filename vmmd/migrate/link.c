@@ -26,6 +26,7 @@
 #include "migrate/tls.h"
 
 #define NSEC		1000000000ULL
+#define BACKLOG		17		/* a source and its streams */
 #define SILENCE_MS	20000		/* of a peer that is sent to; then it has gone */
 
 extern char **environ;
@@ -331,7 +332,7 @@ static int listen_unix(const struct address *a)
 	if (fd < 0)
 		return -errno;
 	mask = umask(0177);	/* there is one thread yet */
-	if (bind(fd, (struct sockaddr *)&un, sizeof(un)) || listen(fd, 1))
+	if (bind(fd, (struct sockaddr *)&un, sizeof(un)) || listen(fd, BACKLOG))
 		ret = -errno;
 	umask(mask);
 	if (!ret)
@@ -348,7 +349,7 @@ static int listen_at(const struct addrinfo *i)
 	if (fd < 0)
 		return -errno;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
-	if (!bind(fd, i->ai_addr, i->ai_addrlen) && !listen(fd, 1))
+	if (!bind(fd, i->ai_addr, i->ai_addrlen) && !listen(fd, BACKLOG))
 		return fd;
 	ret = -errno;
 	close(fd);
@@ -371,25 +372,6 @@ static int listen_tcp(const struct address *a, const char *peer, char *err,
 	return fd;
 }
 
-static struct channel *accept_one(int fd, const struct address *a,
-				  const struct channel_opts *o, const char *peer,
-				  char *err, size_t errlen)
-{
-	int conn, ret;
-
-	do {
-		ret = wait_fd(fd, POLLIN, o, 0);
-		if (ret)
-			return refuse(-1, peer, strerror(-ret), err, errlen);
-		conn = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	} while (conn < 0 && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR));
-	if (conn < 0)
-		return refuse(-1, peer, strerror(errno), err, errlen);
-	if (a->kind == ADDRESS_TCP)
-		return finish_tcp(conn, NULL, peer, o, err, errlen);
-	return finish_fds(conn, conn, peer, o, err, errlen);
-}
-
 /* others may use 0 and 1, and detaching closes them */
 static struct channel *accept_stdio(const struct channel_opts *o, const char *peer,
 				    char *err, size_t errlen)
@@ -406,27 +388,75 @@ static struct channel *accept_stdio(const struct channel_opts *o, const char *pe
 	return finish_fds(rfd, wfd, peer, o, err, errlen);
 }
 
-struct channel *channel_accept(const struct address *a,
-			       const struct channel_opts *o, char *err,
-			       size_t errlen)
-{
-	struct channel *c;
+struct listener {
+	const struct address *at;
+	const struct channel_opts *opts;
 	char peer[320];
-	int fd;
+	int fd;			/* -1: standard input, or it was */
+	bool stdio;
+};
 
-	name_peer(a, peer, sizeof(peer));
-	if (a->kind == ADDRESS_STDIO)
-		return accept_stdio(o, peer, err, errlen);
-	fd = a->kind == ADDRESS_UNIX ? listen_unix(a) :
-				       listen_tcp(a, peer, err, errlen);
-	if (fd < 0) {
-		if (a->kind == ADDRESS_UNIX)
-			refuse(-1, peer, strerror(-fd), err, errlen);
+static struct channel *accept_one(struct listener *l, uint64_t until, char *err,
+				  size_t errlen)
+{
+	int conn, ret;
+
+	do {
+		ret = wait_fd(l->fd, POLLIN, l->opts, until);
+		if (ret)
+			return refuse(-1, l->peer, strerror(-ret), err, errlen);
+		conn = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	} while (conn < 0 && (errno == EAGAIN || errno == ECONNABORTED || errno == EINTR));
+	if (conn < 0)
+		return refuse(-1, l->peer, strerror(errno), err, errlen);
+	if (l->at->kind == ADDRESS_TCP)
+		return finish_tcp(conn, NULL, l->peer, l->opts, err, errlen);
+	return finish_fds(conn, conn, l->peer, l->opts, err, errlen);
+}
+
+struct listener *listener_new(const struct address *a, const struct channel_opts *o,
+			      char *err, size_t errlen)
+{
+	struct listener *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		snprintf(err, errlen, "out of memory");
 		return NULL;
 	}
-	c = accept_one(fd, a, o, peer, err, errlen);
-	close(fd);
+	l->at = a;
+	l->opts = o;
+	l->stdio = a->kind == ADDRESS_STDIO;
+	name_peer(a, l->peer, sizeof(l->peer));
+	if (l->stdio)
+		return l;
+	l->fd = a->kind == ADDRESS_UNIX ? listen_unix(a) :
+					  listen_tcp(a, l->peer, err, errlen);
+	if (l->fd >= 0)
+		return l;
 	if (a->kind == ADDRESS_UNIX)
-		unlink(a->path);
-	return c;
+		refuse(-1, l->peer, strerror(-l->fd), err, errlen);
+	free(l);
+	return NULL;
+}
+
+struct channel *listener_accept(struct listener *l, uint64_t until, char *err,
+				size_t errlen)
+{
+	if (l->at->kind != ADDRESS_STDIO)
+		return accept_one(l, until, err, errlen);
+	if (!l->stdio)
+		return refuse(-1, l->peer, "there is one channel of it", err, errlen);
+	l->stdio = false;
+	return accept_stdio(l->opts, l->peer, err, errlen);
+}
+
+void listener_close(struct listener *l)
+{
+	if (!l)
+		return;
+	if (l->at->kind != ADDRESS_STDIO)
+		close(l->fd);
+	if (l->at->kind == ADDRESS_UNIX)
+		unlink(l->at->path);
+	free(l);
 }

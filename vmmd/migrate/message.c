@@ -6,6 +6,7 @@
 
 static_assert(sizeof(struct migrate_hello) == 8 && sizeof(struct migrate_message) == 8,
 	      "these are a protocol's");
+static_assert(sizeof(struct migrate_streams) == 24, "and this");
 static_assert(sizeof(struct migrate_disk) == 4136, "so is this");
 
 int message_put(struct sink *out, const char *tag, uint32_t number, uint32_t flags)

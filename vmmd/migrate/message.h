@@ -28,14 +28,28 @@
 #define MSG_RUNNING	"running"	/* to "go" */
 #define MSG_FAILED	"failed"	/* a line of text; it never runs here */
 
+/* and of what may be on the way, too */
 #define MSG_DISK	"disk"		/* behind "migrate": struct migrate_disk */
+#define MSG_STREAMS	"streams"	/* behind that: struct migrate_streams */
 #define MSG_BLOCKS	"blocks"	/* as "pages", of the disk: offsets for addresses */
+#define MSG_BARRIER	"barrier"	/* on all channels: first what came by the others */
+#define MSG_STREAM	"stream"	/* first on another channel, as "streams" */
 
 #define HELLO_DRY_RUN	(1U << 0)	/* nothing will be sent but probes */
 #define HELLO_DISK	(1U << 1)	/* "disk" follows: one that both have */
 #define HELLO_MIRROR	(1U << 2)	/* "disk" follows: one that goes over, too */
+#define HELLO_STREAMS	(1U << 3)	/* "streams" follows */
 
 #define WELCOME_ZERO	(1U << 0)	/* the disk here is all zeroes */
+
+#define STREAMS_MAX	16U		/* channels beside the first */
+
+/* whoever has seen the first channel knows the token */
+struct migrate_streams {
+	uint32_t count;			/* or which one, from 0 on */
+	uint32_t pad;
+	uint8_t token[16];
+};
 
 struct migrate_hello {
 	uint32_t protocol;

@@ -11,6 +11,7 @@
 
 #define MIGRATE_DOWNTIME_MS	300
 #define MIGRATE_DOWNTIME_MAX	60000
+#define MIGRATE_STREAMS_MAX	16
 
 struct migrate;
 struct vm;
@@ -20,6 +21,7 @@ struct migrate_opts {
 	uint64_t downtime_ns;
 	uint64_t bandwidth;		/* bytes a second; 0: as they go */
 	const char *tls_dir;		/* NULL: none */
+	unsigned int streams;		/* 1: all by one connection */
 	bool insecure;
 	bool dry_run;
 	bool with_disk;			/* it goes, too: the target has another one */

@@ -13,11 +13,13 @@
 
 #include "block/block.h"
 #include "detach.h"
+#include "loop.h"
 #include "machine.h"
 #include "mem.h"
 #include "migrate/disk_mirror.h"
 #include "migrate/disk_shared.h"
 #include "migrate/receive.h"
+#include "migrate/streams.h"
 #include "migrate/target.h"
 #include "state/saved_options.h"
 #include "vm.h"
@@ -32,6 +34,8 @@ struct receive {
 	struct vm *vm;
 	struct vmstate_loader l;
 	bool looked;		/* --dry-run: that was all */
+	struct listener *listener;	/* NULL: nobody else is waited for */
+	uint64_t until;		/* for its streams */
 	const char *made;	/* a disk's file, for what comes; NULL: none */
 };
 
@@ -190,6 +194,26 @@ static int make_disk(struct receive *r, const char *path, char *err, size_t errl
 	return ret;
 }
 
+static struct channel *accept_stream(void *owner, char *err, size_t errlen)
+{
+	struct receive *r = owner;
+
+	return listener_accept(r->listener, r->until, err, errlen);
+}
+
+static int take_streams(struct receive *r, uint64_t patience, char *err, size_t errlen)
+{
+	if (r->t.hello.flags & HELLO_STREAMS) {
+		r->until = loop_now() + patience;
+		r->t.more = streams_in_new(&r->t.streams, accept_stream, r, patience, err, errlen);
+		if (!r->t.more)
+			return -ECONNABORTED;
+	}
+	listener_close(r->listener);
+	r->listener = NULL;
+	return 0;
+}
+
 /*
  * Where the disk is: as the user says, or as at the source, where a generation shows
  * that it is the same; a device has none, and is nobody's to name but the user's.
@@ -231,7 +255,8 @@ static int run(struct receive *r, const struct channel_opts *o, const char *disk
 	r->c->patience = o->timeout;
 	if (target_hello(&r->t, err, sizeof(err)) ||
 	    find_disk(r, &disk, err, sizeof(err)) ||
-	    vmstate_read(&r->t.in, &r->st, err, sizeof(err)))
+	    vmstate_read(&r->t.in, &r->st, err, sizeof(err)) ||
+	    take_streams(r, o->timeout, err, sizeof(err)))
 		return told(r, err, VM_EXIT_ERROR);
 	r->saved.state = &r->st;
 	r->saved.name = r->c->peer;
@@ -281,15 +306,19 @@ int receive_vm(const struct address *at, const struct channel_opts *o, const cha
 			strerror(-ret));
 		return VM_EXIT_ERROR;
 	}
-	r.c = channel_accept(at, o, err, sizeof(err));
+	r.listener = listener_new(at, o, err, sizeof(err));
+	if (r.listener)
+		r.c = listener_accept(r.listener, 0, err, sizeof(err));
 	if (!r.c) {
 		fprintf(stderr, "vmmd: %s\n", err);
+		listener_close(r.listener);
 		return VM_EXIT_ERROR;
 	}
 	ret = run(&r, o, disk, ready_fd, n, args);
 	if (r.made && !target_may_run(r.t.state))
 		unlink(r.made);
 	target_free(&r.t);
+	listener_close(r.listener);
 	saved_options_free(&r.saved);
 	vmstate_free(&r.st);
 	channel_close(r.c);

@@ -232,12 +232,19 @@ static bool lends(const struct migrate *m)
 	return m->block && !m->opts.with_disk && !block_read_only(m->block);
 }
 
-static void send_vm(struct migrate *m)
+static struct channel *connect_it(void *owner, char *err, size_t errlen)
 {
+	struct migrate *m = owner;
 	const struct channel_opts o = {
 		.tls_dir = m->tls_dir, .insecure = m->opts.insecure, .disk = m->disk_there,
 		.wake_fd = m->wake_fd, .timeout = CONNECT_NS,
 	};
+
+	return channel_connect(&m->to, &o, err, errlen);
+}
+
+static void send_vm(struct migrate *m)
+{
 	const bool mirrors = m->opts.with_disk;
 	const struct migrate_guest guest = {
 		.owner = m, .begin = guest_begin, .total = guest_total,
@@ -253,12 +260,13 @@ static void send_vm(struct migrate *m)
 	};
 	const struct migrate_params params = {
 		.downtime_ns = m->opts.downtime_ns, .dry_run = m->opts.dry_run,
+		.streams = m->opts.streams > 1 ? m->opts.streams : 0, .connect = connect_it,
 		.cancelled = cancelled, .progress = tell_progress, .owner = m,
 	};
 	struct channel *c;
 
 	m->result.state = SOURCE_KEPT;
-	c = channel_connect(&m->to, &o, m->result.text, sizeof(m->result.text));
+	c = connect_it(m, m->result.text, sizeof(m->result.text));
 	if (!c) {
 		m->result.error = cancelled(m) ? -ECANCELED : -ECONNREFUSED;
 		return;
@@ -402,6 +410,10 @@ struct migrate *migrate_start(struct vm *vm, const struct migrate_opts *opts,
 	if (address_parse(&m->to, opts->to, false, err, errlen) ||
 	    name_disk(m, err, errlen))
 		goto fail;
+	if (opts->streams > 1 && m->to.kind == ADDRESS_SSH) {
+		snprintf(err, errlen, "ssh: has one connection: leave out --streams");
+		goto fail;
+	}
 	if (pthread_create(&m->thread, NULL, migrate_main, m)) {
 		snprintf(err, errlen, "cannot start a thread");
 		goto fail;

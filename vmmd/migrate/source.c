@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "loop.h"
 #include "migrate/source_priv.h"
@@ -28,6 +29,8 @@
 #define GIVEN_NS	(10000 * MSEC)
 /* what is not pages, before any attempt has told */
 #define STATE_NS	(2 * MSEC)
+/* of silence on the channel, while its streams are busy */
+#define WORD_NS		(1000 * MSEC)
 
 /* ---- who runs the guest --------------------------------------------------- */
 
@@ -78,45 +81,112 @@ static void note_pages(void *owner, const struct pages_head *h)
 		s->not_zero += h->count;
 }
 
-static int put(struct sender *s, const struct pages_out *to, uint64_t at,
-	       const void *data, uint32_t count)
+/* is there a reason not to go on */
+static int look_around(struct sender *s)
 {
-	struct migrate_now *now = &s->result->now;
-	int ret;
-
 	if (s->params->cancelled(s->params->owner))
 		return -ECANCELED;
-	ret = source_may_run(s->state) ? sender_listen(s) : 0;
-	if (ret)
+	return source_may_run(s->state) ? sender_listen(s) : 0;
+}
+
+static int tell_progress(struct sender *s, uint32_t count)
+{
+	s->result->now.done += count;
+	if (source_may_run(s->state))
+		s->params->progress(s->params->owner, &s->result->now);
+	return 0;
+}
+
+/* while the streams are at work: the clock runs, and the target knows that we are there */
+static int wait_for_streams(struct sender *s)
+{
+	int ret = look_around(s);
+
+	if (!ret)
+		ret = channel_check(s->c);
+	if (ret || loop_now() - s->heard_of < WORD_NS)
 		return ret;
-	ret = pages_put(to, at, data, count);
-	now->done += count;
-	if (!ret && source_may_run(s->state))
-		s->params->progress(s->params->owner, now);
-	return ret;
+	s->heard_of = loop_now();
+	ret = section_put(&s->out, MSG_PROBE, 1, NULL, 0, NULL, 0);
+	return ret ? ret : channel_flush(s->c);
+}
+
+/* what a stream says, or the target, which knows better why it has ended */
+static int stream_failed(struct sender *s, int ret)
+{
+	if (ret == -ECANCELED)
+		return ret;
+	sender_last_word(s);
+	return sender_fail(s, ret, "%s", streams_out_error(s->streams));
+}
+
+static int put_streams(struct sender *s, uint64_t gpa, const uint8_t *data, uint32_t count)
+{
+	uint32_t n;
+	int ret = 0;
+
+	for (; !ret && count; gpa += n * PAGES_SIZE, data += n * PAGES_SIZE, count -= n) {
+		n = PAGES_MAX - gpa / PAGES_SIZE % PAGES_MAX;
+		if (n > count)
+			n = count;
+		do {
+			ret = wait_for_streams(s);
+			if (ret)
+				return ret;
+			ret = streams_out_put(s->streams, gpa, data, n, s->pages.skip_zero);
+		} while (ret == -EAGAIN);
+	}
+	return ret ? stream_failed(s, ret) : 0;
 }
 
 static int put_pages(void *owner, uint64_t gpa, const void *data, uint32_t count)
 {
 	struct sender *s = owner;
+	int ret = look_around(s);
 
-	return put(s, &s->pages, gpa, data, count);
+	if (!ret)
+		ret = s->streams ? put_streams(s, gpa, data, count) :
+				   pages_put(&s->pages, gpa, data, count);
+	return ret ? ret : tell_progress(s, count);
 }
 
 static int put_blocks(void *owner, uint64_t offset, const void *data, uint32_t count)
 {
 	struct sender *s = owner;
+	int ret = look_around(s);
 
+	if (!ret)
+		ret = pages_put(&s->blocks, offset, data, count);
 	s->result->disk += count * PAGES_SIZE;
-	return put(s, &s->blocks, offset, data, count);
+	return ret ? ret : tell_progress(s, count);
+}
+
+/* what was put into the streams is there before what is said next */
+static int gather_streams(struct sender *s)
+{
+	int ret;
+
+	if (!s->streams)
+		return 0;
+	streams_out_barrier(s->streams, ++s->barriers);
+	do {
+		ret = wait_for_streams(s);
+		if (ret)
+			return ret;
+		ret = streams_out_wait(s->streams);
+	} while (ret == -EAGAIN);
+	s->not_zero += streams_out_not_zero(s->streams);
+	return ret ? stream_failed(s, ret) : message_put(&s->out, MSG_BARRIER, s->barriers, 0);
 }
 
 /* all that is pending: of the disk first, as memory changes faster */
 static int send_pending(struct sender *s)
 {
+	struct migrate_now *now = &s->result->now;
 	char err[512] = "";
 	int ret = 0;
 
+	now->total = now->done + s->guest->pending(s->guest->owner);
 	if (s->guest->send_disk)
 		ret = s->guest->send_disk(s->guest->owner, put_blocks, s, err, sizeof(err));
 	if (ret && err[0])
@@ -139,12 +209,13 @@ static int send_round(struct sender *s)
 	int ret;
 
 	be_patient(s);
-	now->total = now->done + s->guest->pending(s->guest->owner);
 	s->not_zero = 0;
 	ret = send_pending(s);
 	s->pages.skip_zero = false;
 	s->blocks.skip_zero = false;
 	/* a stale "ready" may be before the answer */
+	if (!ret)
+		ret = gather_streams(s);
 	if (!ret)
 		ret = sync_target(s);
 	if (ret)
@@ -208,6 +279,8 @@ static int offer(struct sender *s, bool paused)
 
 	if (!ret && !s->late)
 		ret = send_saved(s);
+	if (!ret && !s->late)
+		ret = gather_streams(s);
 	if (ret || s->late)
 		return ret;
 	ret = vmstate_put_end(&s->out);
@@ -333,24 +406,55 @@ static int send_rounds(struct sender *s)
 	}
 }
 
+static bool has_streams(const struct sender *s)
+{
+	return s->params->streams && !s->params->dry_run;
+}
+
+static int name_streams(struct sender *s, struct migrate_streams *streams)
+{
+	if (getrandom(streams->token, sizeof(streams->token), 0) != sizeof(streams->token))
+		return -EIO;
+	return section_put(&s->out, MSG_STREAMS, 1, streams, sizeof(*streams), NULL, 0);
+}
+
+static int open_streams(struct sender *s, const struct migrate_streams *streams)
+{
+	char err[512];
+
+	s->streams = streams_out_new(streams, s->params->connect, s->params->owner,
+				     s->c->limit / streams->count, err, sizeof(err));
+	if (s->streams)
+		return 0;
+	/* it may have refused the machine before it heard of streams */
+	sender_last_word(s);
+	return sender_fail(s, -ECONNREFUSED, "%s", err);
+}
+
 static int send_hello(struct sender *s)
 {
 	const struct migrate_hello hello = {
 		.protocol = MIGRATE_PROTOCOL,
 		.flags = (s->params->dry_run ? HELLO_DRY_RUN : 0) |
 			 (s->guest->send_disk ? HELLO_MIRROR :
-			  s->guest->describe ? HELLO_DISK : 0),
+			  s->guest->describe ? HELLO_DISK : 0) |
+			 (has_streams(s) ? HELLO_STREAMS : 0),
 	};
+	struct migrate_streams streams = { .count = s->params->streams };
 	int ret;
 
 	be_patient(s);
 	ret = section_put(&s->out, MSG_HELLO, 1, &hello, sizeof(hello), NULL, 0);
 	if (!ret)
 		ret = sender_describe(s);
+	if (!ret && has_streams(s))
+		ret = name_streams(s, &streams);
 	if (!ret)
 		ret = s->guest->begin(s->guest->owner, &s->out);
 	if (!ret)
 		ret = channel_flush(s->c);
+	if (!ret && has_streams(s))
+		ret = open_streams(s, &streams);
 	return ret ? ret : sender_expect(s, MSG_WELCOME, MIGRATE_PROTOCOL);
 }
 
@@ -461,6 +565,8 @@ void source_run(struct channel *c, const struct migrate_guest *guest,
 	guest->throttle(guest->owner, 0);
 	end(&s, ret);
 	result->bytes = c->sent;
+	if (s.streams)
+		result->bytes += streams_out_free(s.streams);
 	pages_coder_free(s.pages.coder);
 	free(s.saved.data);
 }

@@ -8,6 +8,7 @@
 
 #include "migrate/commit.h"
 #include "migrate/message.h"
+#include "migrate/streams.h"
 #include "state/ram.h"
 #include "state/section.h"
 
@@ -52,6 +53,8 @@ struct migrate_now {
 struct migrate_params {
 	uint64_t downtime_ns;		/* what was promised */
 	bool dry_run;
+	unsigned int streams;		/* beside the channel; 0: all goes by that */
+	streams_open connect;		/* another channel, for a stream */
 	bool (*cancelled)(void *owner);
 	void (*progress)(void *owner, const struct migrate_now *now);
 	void *owner;

@@ -19,12 +19,14 @@ struct sender {
 	struct sink out;
 	struct source in;
 	struct pages_out pages, blocks;
+	struct streams_out *streams;	/* NULL: pages go by the channel */
+	uint64_t heard_of;		/* loop_now() of the last word that it may wait for */
 	struct pace pace;
 	struct buffer saved;		/* the state's sections */
 	struct migrate_message heard;	/* by the last sender_expect */
 	uint64_t not_zero;		/* pages, since it was set to 0 */
 	uint64_t stopped_at;		/* loop_now() */
-	uint32_t attempt, syncs;
+	uint32_t attempt, syncs, barriers;
 	bool late;			/* this attempt was */
 	bool state_sent;		/* some of it, in this attempt */
 	bool told;			/* result->text is set */

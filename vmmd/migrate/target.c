@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "migrate/channel.h"
+#include "migrate/streams.h"
 #include "migrate/target.h"
 
 #define LINGER_NS	2000000000ULL
@@ -30,6 +31,7 @@ int target_init(struct target *t, struct channel *c, const struct target_guest *
 
 void target_free(struct target *t)
 {
+	streams_in_free(t->more);
 	pages_coder_free(t->coder);
 	free(t->body);
 	free(t->granules);
@@ -70,6 +72,25 @@ static int take_disk(struct target *t, char *err, size_t errlen)
 	return 0;
 }
 
+static int take_streams(struct target *t, char *err, size_t errlen)
+{
+	struct source *in = &t->in;
+	int ret = section_next(in, err, errlen);
+
+	if (!ret && !section_is(in, MSG_STREAMS))
+		ret = section_bad(in, err, errlen, "\"%s\" was wanted here", MSG_STREAMS);
+	if (!ret)
+		ret = section_version(in, 1, err, errlen);
+	if (!ret)
+		ret = section_body(in, &t->streams, sizeof(t->streams), err, errlen);
+	if (ret)
+		return ret;
+	if (in->head.len != sizeof(t->streams) || !t->streams.count ||
+	    t->streams.count > STREAMS_MAX || t->streams.pad)
+		return section_bad(in, err, errlen, "are streams that cannot be");
+	return 0;
+}
+
 int target_hello(struct target *t, char *err, size_t errlen)
 {
 	struct source *in = &t->in;
@@ -90,10 +111,15 @@ int target_hello(struct target *t, char *err, size_t errlen)
 			    t->hello.protocol, MIGRATE_PROTOCOL);
 		return -ENOTSUP;
 	}
-	if (t->hello.flags & ~(HELLO_DRY_RUN | HELLO_DISK | HELLO_MIRROR) ||
+	if (t->hello.flags & ~(HELLO_DRY_RUN | HELLO_DISK | HELLO_MIRROR |
+				HELLO_STREAMS) ||
 	    (t->hello.flags & HELLO_DISK && t->hello.flags & HELLO_MIRROR))
 		return section_bad(in, err, errlen, "wants what this vmmd does not know");
-	return t->hello.flags & (HELLO_DISK | HELLO_MIRROR) ? take_disk(t, err, errlen) : 0;
+	if (t->hello.flags & (HELLO_DISK | HELLO_MIRROR))
+		ret = take_disk(t, err, errlen);
+	if (!ret && t->hello.flags & HELLO_STREAMS)
+		ret = take_streams(t, err, errlen);
+	return ret;
 }
 
 /* ---- what comes ----------------------------------------------------------- */
@@ -114,27 +140,49 @@ static int store(struct target *t, const struct pages_head *h, char *err, size_t
 	return ret || t->stored < STORED_MAX ? ret : flush(t, err, errlen);
 }
 
-/* of memory, or of the disk */
-static int take_pages(struct target *t, bool disk, char *err, size_t errlen)
+/* the head of what is in body[] then */
+static int read_pages(struct source *in, uint8_t *body, struct pages_head *h, char *err,
+		      size_t errlen)
 {
-	struct source *in = &t->in;
-	struct pages_head h;
-	uint8_t *to;
 	int ret = section_version(in, PAGES_VERSION, err, errlen);
 
 	if (!ret)
-		ret = section_body(in, t->body, PAGES_BODY_MAX, err, errlen);
+		ret = section_body(in, body, PAGES_BODY_MAX, err, errlen);
+	if (!ret && pages_check(body, in->head.len, h))
+		ret = section_bad(in, err, errlen, "has pages that are not possible");
+	return ret;
+}
+
+static int unpack(struct source *in, struct pages_coder *coder, const uint8_t *body,
+		  void *to, char *err, size_t errlen)
+{
+	return pages_get(coder, body, in->head.len, to) ?
+	       section_bad(in, err, errlen, "its pages cannot be unpacked") : 0;
+}
+
+int target_take_pages(struct source *in, struct pages_coder *coder, uint8_t *body,
+		      const struct target_guest *guest, char *err, size_t errlen)
+{
+	struct pages_head h;
+	uint8_t *to;
+	int ret = read_pages(in, body, &h, err, errlen);
+
 	if (ret)
 		return ret;
-	if (pages_check(t->body, in->head.len, &h))
-		return section_bad(in, err, errlen, "has pages that are not possible");
-	to = disk ? t->granules :
-		    t->guest->place(t->guest->owner, h.gpa, h.count * PAGES_SIZE);
+	to = guest->place(guest->owner, h.gpa, h.count * PAGES_SIZE);
 	if (!to)
 		return section_bad(in, err, errlen, "has pages that are not in RAM");
-	if (pages_get(t->coder, t->body, in->head.len, to))
-		return section_bad(in, err, errlen, "its pages cannot be unpacked");
-	return disk ? store(t, &h, err, errlen) : 0;
+	return unpack(in, coder, body, to, err, errlen);
+}
+
+static int take_blocks(struct target *t, char *err, size_t errlen)
+{
+	struct pages_head h;
+	int ret = read_pages(&t->in, t->body, &h, err, errlen);
+
+	if (!ret)
+		ret = unpack(&t->in, t->coder, t->body, t->granules, err, errlen);
+	return ret ? ret : store(t, &h, err, errlen);
 }
 
 static int take_again(struct target *t, const struct migrate_message *m, char *err,
@@ -163,6 +211,7 @@ static bool take_message(struct target *t, int *ret, bool *done, char *err,
 		return true;
 	}
 	if (!section_is(in, MSG_SYNC) && !section_is(in, MSG_AGAIN) &&
+	    !(section_is(in, MSG_BARRIER) && t->more) &&
 	    !section_is(in, MSG_OFFER) && !section_is(in, MSG_GO))
 		return false;
 	*ret = message_take(in, &m, err, errlen);
@@ -172,6 +221,8 @@ static bool take_message(struct target *t, int *ret, bool *done, char *err,
 		*ret = flush(t, err, errlen);
 		if (!*ret)
 			*ret = say(t, MSG_SYNCED, m.number, 0, err, errlen);
+	} else if (section_is(in, MSG_BARRIER)) {
+		*ret = streams_in_wait(t->more, m.number, t->c, err, errlen);
 	} else if (section_is(in, MSG_AGAIN)) {
 		*ret = take_again(t, &m, err, errlen);
 	} else if (section_is(in, MSG_OFFER)) {
@@ -198,9 +249,9 @@ static int take_all(struct target *t, char *err, size_t errlen)
 		if (ret)
 			return ret;
 		if (section_is(&t->in, PAGES_TAG)) {
-			ret = take_pages(t, false, err, errlen);
+			ret = target_take_pages(&t->in, t->coder, t->body, t->guest, err, errlen);
 		} else if (section_is(&t->in, MSG_BLOCKS) && t->guest->store) {
-			ret = take_pages(t, true, err, errlen);
+			ret = take_blocks(t, err, errlen);
 		} else if (!take_message(t, &ret, &done, err, errlen)) {
 			t->state_begun = true;
 			ret = t->guest->load(t->guest->owner, &t->in, err, errlen);
@@ -214,6 +265,8 @@ int target_load(struct target *t, char *err, size_t errlen)
 	int ret = say(t, MSG_WELCOME, MIGRATE_PROTOCOL, t->disk_zero ? WELCOME_ZERO : 0, err,
 		      errlen);
 
+	if (!ret && t->more)
+		ret = streams_in_start(t->more, t->guest);
 	return ret ? ret : take_all(t, err, errlen);
 }
 
@@ -264,6 +317,8 @@ int target_wait(struct target *t, char *err, size_t errlen)
 	}
 	/* it runs here, whether that is heard or not */
 	say(t, MSG_RUNNING, t->offer, 0, ignored, sizeof(ignored));
+	streams_in_free(t->more);
+	t->more = NULL;
 	return 0;
 }
 

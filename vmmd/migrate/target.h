@@ -41,6 +41,8 @@ struct target {
 	struct migrate_hello hello;
 	struct migrate_disk disk;	/* with HELLO_DISK or HELLO_MIRROR */
 	bool disk_zero;			/* which we have made, and is all zeroes */
+	struct migrate_streams streams;	/* with HELLO_STREAMS */
+	struct streams_in *more;	/* ours from then on; NULL: none */
 	uint32_t offer;		/* number of the last one */
 	bool paused;		/* it does not go on by itself */
 	/* private */
@@ -50,6 +52,13 @@ struct target {
 	uint64_t stored;		/* bytes since a flush */
 	bool state_begun;
 };
+
+/*
+ * The body of a section of pages, whose head was read, into the VM, by way of a body[]
+ * of PAGES_BODY_MAX bytes. For any thread that has its own of these. 0 or -errno, told
+ */
+int target_take_pages(struct source *in, struct pages_coder *coder, uint8_t *body,
+		      const struct target_guest *guest, char *err, size_t errlen);
 
 /*
  * 0 or -errno with one line in err[], after which there is only target_fail. In this

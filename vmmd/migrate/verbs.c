@@ -60,55 +60,62 @@ static void report(const char *name, const char *to, json_t *result)
 		ms(result, "predicted"));
 }
 
-static json_t *make_args(const struct verb *verb, const char *to, const char *downtime,
-			 const char *bandwidth, const char *tls_dir, bool insecure,
-			 bool dry_run, bool with_disk, const char *disk)
+/* as the user gave them */
+struct given {
+	const char *downtime, *bandwidth, *streams, *tls_dir, *disk;
+	bool insecure, with_disk, dry_run;
+};
+
+static json_t *make_args(const struct verb *verb, const char *to, const struct given *g)
 {
 	char err[256], *full = NULL;
-	uint64_t milliseconds = MIGRATE_DOWNTIME_MS, bytes = 0;
+	uint64_t milliseconds = MIGRATE_DOWNTIME_MS, bytes = 0, streams = 1;
 	struct address a;
 	json_t *args;
 
-	if (downtime && !verb_number(verb, "--downtime", downtime, 1,
-				     MIGRATE_DOWNTIME_MAX, &milliseconds))
+	if ((g->downtime && !verb_number(verb, "--downtime", g->downtime, 1,
+					 MIGRATE_DOWNTIME_MAX, &milliseconds)) ||
+	    (g->streams && !verb_number(verb, "--streams", g->streams, 1,
+					MIGRATE_STREAMS_MAX, &streams)))
 		return NULL;
 	if (address_parse(&a, to, false, err, sizeof(err)) ||
-	    (bandwidth && value_size("--bandwidth", bandwidth, BANDWIDTH_MIN,
-				     BANDWIDTH_MAX, &bytes, err, sizeof(err)))) {
+	    (g->bandwidth && value_size("--bandwidth", g->bandwidth, BANDWIDTH_MIN,
+					BANDWIDTH_MAX, &bytes, err, sizeof(err)))) {
 		fprintf(stderr, "vmmd: %s\n", err);
 		return NULL;
 	}
 	/* the machine's process may be elsewhere */
-	if (tls_dir) {
-		full = realpath(tls_dir, NULL);
+	if (g->tls_dir) {
+		full = realpath(g->tls_dir, NULL);
 		if (!full) {
-			perror(tls_dir);
+			perror(g->tls_dir);
 			return NULL;
 		}
 	}
-	args = json_pack("{ss sf sI sb sb sb ss* ss*}", "to", to, "downtime",
+	args = json_pack("{ss sf sI sI sb sb sb ss* ss*}", "to", to, "downtime",
 			 milliseconds / 1e3, "bandwidth", (json_int_t)bytes,
-			 "insecure", insecure, "dry_run", dry_run, "with_disk", with_disk,
-			 "tls_dir", full, "disk", disk);
+			 "streams", (json_int_t)streams, "insecure", g->insecure,
+			 "dry_run", g->dry_run, "with_disk", g->with_disk,
+			 "tls_dir", full, "disk", g->disk);
 	free(full);
 	return args;
 }
 
 static int migrate_main(const struct verb *verb, int argc, char **argv)
 {
-	const char *name[2], *downtime = NULL, *bandwidth = NULL, *tls_dir = NULL;
-	const char *disk = NULL;
-	bool insecure = false, dry_run = false, with_disk = false;
+	struct given g = { 0 };
 	const struct verb_option options[] = {
-		{ .name = "downtime", .value = &downtime },
-		{ .name = "bandwidth", .value = &bandwidth },
-		{ .name = "tls-dir", .value = &tls_dir },
-		{ .name = "insecure", .flag = &insecure },
-		{ .name = "dry-run", .flag = &dry_run },
-		{ .name = "with-disk", .flag = &with_disk },
-		{ .name = "disk", .value = &disk },
+		{ .name = "downtime", .value = &g.downtime },
+		{ .name = "bandwidth", .value = &g.bandwidth },
+		{ .name = "streams", .value = &g.streams },
+		{ .name = "tls-dir", .value = &g.tls_dir },
+		{ .name = "insecure", .flag = &g.insecure },
+		{ .name = "dry-run", .flag = &g.dry_run },
+		{ .name = "with-disk", .flag = &g.with_disk },
+		{ .name = "disk", .value = &g.disk },
 		{ 0 },
 	};
+	const char *name[2];
 	struct progress bar = { .what = "memory" };
 	char err[1024] = "";
 	struct client c;
@@ -117,8 +124,7 @@ static int migrate_main(const struct verb *verb, int argc, char **argv)
 
 	if (ret >= 0)
 		return ret;
-	args = make_args(verb, name[1], downtime, bandwidth, tls_dir, insecure, dry_run,
-			 with_disk, disk);
+	args = make_args(verb, name[1], &g);
 	if (!args)
 		return VM_EXIT_USAGE;
 	if (client_open(&c, name[0], err, sizeof(err))) {
@@ -142,8 +148,8 @@ static int migrate_main(const struct verb *verb, int argc, char **argv)
 const struct verb verb_migrate = {
 	.name = "migrate",
 	.help =
-"usage: vmmd migrate NAME ADDRESS [--downtime MS] [--bandwidth B] [--tls-dir DIR]\n"
-"                    [--insecure] [--with-disk] [--disk FILE] [--dry-run]\n"
+"usage: vmmd migrate NAME ADDRESS [--downtime MS] [--bandwidth B] [--streams N]\n"
+"                    [--tls-dir DIR] [--insecure] [--with-disk] [--disk FILE] [--dry-run]\n"
 "\n"
 "Move the running machine NAME to the vmmd receive that waits at ADDRESS: tcp:HOST,\n"
 "tcp:HOST:PORT, unix:PATH, or ssh:HOST, which begins one there. It goes on here until\n"
@@ -153,6 +159,8 @@ const struct verb verb_migrate = {
 "  --downtime MS         it stands still for no longer than that, 1 to 60000 (default\n"
 "                        300); if that cannot be kept it stays here\n"
 "  --bandwidth B         send at most so many bytes a second; suffix K, M or G\n"
+"  --streams N           tcp, unix: memory goes by that many connections more, 2 to 16,\n"
+"                        each packed by a thread; 1, the default, is one for all\n"
 "  --tls-dir DIR         tcp: TLS 1.3 with DIR/ca.pem, cert.pem and key.pem\n"
 "  --insecure            tcp: in the clear, even beyond this host\n"
 "  --with-disk           the disk goes over, too, to where receive --disk says; the file\n"
