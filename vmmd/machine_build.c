@@ -188,9 +188,18 @@ static int open_disk(struct machine *m, char *err, size_t errlen)
 
 static void warn_unbootable(struct machine *m)
 {
-	const char *why = m->disk && !m->linux_boot && !m->cfg->incoming ?
-		firmware_cannot_boot(&m->firmware, m->cfg->disk) : NULL;
+	static uint8_t first[BLOCK_GRANULE];
+	uint64_t len = sizeof(first);
+	const char *why;
 
+	if (!m->disk || m->linux_boot || m->cfg->incoming)
+		return;
+	if (block_size(m->disk) < len)
+		len = block_size(m->disk);
+	/* one that cannot be read says so when the guest does */
+	if (block_read_raw(m->disk, 0, first, len))
+		return;
+	why = firmware_cannot_boot(&m->firmware, first);
 	if (why)
 		fprintf(stderr, "vmmd: disk %s: %s; the firmware will find nothing to boot\n",
 			m->cfg->disk, why);

@@ -150,21 +150,11 @@ void firmware_shadow(const struct firmware *fw, struct mem *mem)
 	mem_write(mem, SHADOW + SHADOW_SIZE - len, mem_ptr_ro(mem, TOP - len, len), len);
 }
 
-const char *firmware_cannot_boot(const struct firmware *fw, const char *disk)
+const char *firmware_cannot_boot(const struct firmware *fw, const uint8_t mbr[512])
 {
-	uint8_t mbr[512];
 	unsigned int i;
-	ssize_t n;
-	int fd;
 
 	if (fw->size > BIOS_MAX)	/* UEFI: knows file systems */
-		return NULL;
-	fd = open(disk, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
-		return NULL;
-	n = pread(fd, mbr, sizeof(mbr), 0);
-	close(fd);
-	if (n != sizeof(mbr))
 		return NULL;
 	if (mbr[510] != 0x55 || mbr[511] != 0xaa)
 		return "its first sector has no boot signature";

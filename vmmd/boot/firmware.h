@@ -27,10 +27,10 @@ int firmware_map(struct firmware *fw, struct mem *mem);
 void firmware_shadow(const struct firmware *fw, struct mem *mem);
 
 /*
- * Why this firmware will find nothing to boot on the disk, or NULL. A BIOS says
- * so on a screen only, and there is none.
+ * Why this firmware will find nothing to boot on a disk with that first sector, or
+ * NULL. A BIOS says so on a screen only, and there is none.
  */
-const char *firmware_cannot_boot(const struct firmware *fw, const char *disk);
+const char *firmware_cannot_boot(const struct firmware *fw, const uint8_t mbr[512]);
 
 struct boot_info {
 	uint64_t ram_low;	/* RAM ends here below 4 GiB, bytes */
