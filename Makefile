@@ -279,7 +279,8 @@ check-soak:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 7200 \
 		"selftests/e2e/soak.py $(SOAK) --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
 
-# Again and again: moved, moved with a disk, saved and restored and cloned.
+# Again and again: moved, moved with a disk, saved and restored and cloned; and all of
+# that while a Debian boots.
 check-moves:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 7200 \
 		"selftests/e2e/migrate.py --moves $(MOVES) --only-moves \
@@ -288,7 +289,8 @@ check-moves:
 			--kernel $(B)/kernel/$(series)/vmlinuz \
 			--modules $(B)/kernel/$(series) --work $$(mktemp -d)" \
 		"selftests/e2e/snapshot.py --rounds $(MOVES) --kernel $(B)/kernel/$(series)/vmlinuz \
-			--modules $(B)/kernel/$(series) --work $$(mktemp -d)"
+			--modules $(B)/kernel/$(series) --work $$(mktemp -d)" \
+		"selftests/e2e/boot_moved.py --image $(B)/disk.img --rounds 9 --work $$(mktemp -d)"
 
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
@@ -320,15 +322,17 @@ check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
 check-soak: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 	$(lab) --mem 4000 --timeout 7200 -- make check-soak DEBUG=$(DEBUG) SOAK="$(SOAK)"
 
-check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
-	$(lab) --timeout 7200 -- make check-moves DEBUG=$(DEBUG) MOVES=$(MOVES)
+check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
+	$(lab) --mem 4000 --timeout 7200 -- make check-moves DEBUG=$(DEBUG) MOVES=$(MOVES)
 
 # Of the kernel, what the labs that share no files do not have.
-guest_files = $(wildcard $(addprefix $(B)/kernel/$(KERNEL)/,boot/vmlinuz-* \
-	$(addprefix lib/modules/*/kernel/drivers/,virtio block/virtio_blk.ko*)))
+guest_files = $(wildcard $(addprefix $(B)/kernel/$(KERNEL)/,boot/vmlinuz-* release \
+	$(addprefix lib/modules/*/,modules.* kernel/drivers/virtio \
+		kernel/drivers/block/virtio_blk.ko*)))
 
 check-snapshot: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
-	$(lab) --mem 1200 --bring /usr/bin/busybox $(guest_files:%=--bring %) \
+	$(lab) --mem 1200 --bring /usr/bin/busybox --bring /usr/sbin/modprobe \
+		$(guest_files:%=--bring %) \
 		--timeout $(E2E_TIMEOUT) --out $(B)/snapshot -- make check-snapshot DEBUG=$(DEBUG)
 
 # For the labs that share no files: the disk is theirs, what is written is forgotten.
