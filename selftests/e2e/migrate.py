@@ -23,6 +23,7 @@ from counting import (TIMEOUT, Guest, goes_on, init, machines_of, names,  # noqa
                       ssh_to, vmmd)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
+from wire import Wire  # noqa: E402
 
 # of an emulator on a busy machine; what is promised is kept all the same
 DOWNTIME = int(os.environ.get("VMM_MIGRATE_DOWNTIME", "4000"))
@@ -261,6 +262,27 @@ def ssh(test):
         vmmd("kill", "m0")
 
 
+def cut(test, passes):
+    """The link is cut at "go", and each side learns from the other where it is."""
+    with Guest(test.run, test.transcript) as guest:
+        before = guest.count(2)
+        target, name = test.receive(at=TCP)
+        with target:
+            # each listens for ever
+            port = 7322 + passes
+            wire = Wire(("127.0.0.1", port), ("127.0.0.1", 7321), passes, again=True)
+            said = vmmd("migrate", "m0", "tcp:127.0.0.1:%d" % port, "--downtime", str(DOWNTIME),
+                        wanted=0 if passes else 1)
+            print("# " + said.strip(), flush=True)
+            if not wire.cut:
+                raise AssertionError("\"go\" was not seen")
+            (guest if passes else target).end(0 if passes else 1)
+            if names() != [name if passes else "m0"]:
+                raise AssertionError("list says %r" % names())
+            (target if passes else guest).count(before + 3)
+            vmmd("kill", names()[0])
+
+
 def in_the_clear(test):
     """Not even to an address of this host's own, if it is not a loopback's."""
     with Guest(test.run, test.transcript) as guest:
@@ -302,6 +324,8 @@ def main():
         ("but not to somebody else", lambda: tls_stranger(test)),
         ("nor in the clear", lambda: in_the_clear(test)),
         ("it moves over ssh", lambda: ssh(test)),
+        ("cut behind \"go\" it runs there", lambda: cut(test, True)),
+        ("cut before \"go\" it runs here", lambda: cut(test, False)),
     ]
     return run_tests(tests[:1] if args.only_moves else tests)
 

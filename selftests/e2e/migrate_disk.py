@@ -13,11 +13,8 @@ import argparse
 import json
 import os
 import re
-import select
-import socket
 import subprocess
 import sys
-import threading
 import time
 
 sys.dont_write_bytecode = True
@@ -26,6 +23,7 @@ from counting import (MODULES, TIMEOUT, Guest, goes_on, init, machines_of, names
                       run_vmmd, ssh_to, vmmd)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
+from wire import Wire  # noqa: E402
 
 # of an emulator on a busy machine
 DOWNTIME = os.environ.get("VMM_MIGRATE_DOWNTIME", "8000")
@@ -213,36 +211,6 @@ def refused(test):
           ("File exists", copy, over))
 
 
-class Wire(threading.Thread):
-    """Between the two, until "go" comes by: passes that on or not, and is cut."""
-
-    def __init__(self, test, passes):
-        super().__init__(daemon=True)
-        self.passes = passes
-        self.cut = False
-        self.to = test.path("sock")
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(test.path("wire"))
-        self.listener.listen()
-        self.start()
-
-    def run(self):
-        a, _ = self.listener.accept()
-        b = socket.socket(socket.AF_UNIX)
-        b.connect(self.to)
-        self.listener.close()
-        with a, b:
-            while not self.cut:
-                for s in select.select([a, b], [], [])[0]:
-                    data = s.recv(1 << 20)
-                    if not data:
-                        return
-                    # a section's head, and its body of 8 bytes, alone at the end
-                    self.cut |= s is a and data[-48:-32] == b"go".ljust(16, b"\0")
-                    if not self.cut or (self.passes and s is a):
-                        (b if s is a else a).sendall(data)
-
-
 def cut(test, passes):
     """The link is cut at "go": the disk says who has the guest, and nothing is lost."""
     if os.path.exists(test.path("wire")):
@@ -252,7 +220,7 @@ def cut(test, passes):
         before = guest.count(2)
         target, name = test.receive()
         with target:
-            wire = Wire(test, passes)
+            wire = Wire(test.path("wire"), test.path("sock"), passes)
             p = run_vmmd("migrate", "m0", "unix:" + test.path("wire"), "--downtime", DOWNTIME)
             print("# exit status %d, %s" % (p.returncode, p.stderr.strip()), flush=True)
             if not wire.cut:

@@ -16,6 +16,7 @@
 #include "block/block.h"
 #include "fixture.h"
 #include "loop.h"
+#include "migrate/answer.h"
 #include "migrate/disk_mirror.h"
 #include "migrate/disk_shared.h"
 #include "migrate/streams.h"
@@ -334,9 +335,15 @@ static void *wire_main(void *arg)
 static struct channel *src_connect(void *owner, char *err, size_t errlen)
 {
 	struct fake_vm *vm = owner;
+	const struct channel_opts o = { .wake_fd = -1, .timeout = 1000000000ULL };
 	struct fake_run *r = vm->run;
-	int fd = r->stream[r->connected++][0];
+	int fd;
 
+	if (r->connected == r->params.streams) {
+		r->asked++;
+		return channel_connect(&r->at, &o, err, errlen);
+	}
+	fd = r->stream[r->connected++][0];
 	return channel_new(fd, fd, "the target");
 }
 
@@ -397,7 +404,7 @@ static int receive(struct fake_run *r, struct target *t)
 		strcpy(err, r->target.refuse);
 		ret = -ENOTSUP;
 	}
-	if (!ret && t->hello.flags & HELLO_STREAMS) {
+	if (!ret && t->streams.count) {
 		t->more = streams_in_new(&t->streams, dst_accept, r, 5000000000ULL, err, len);
 		ret = t->more ? 0 : -ECONNABORTED;
 	}
@@ -427,6 +434,16 @@ static void *target_main(void *arg)
 		target_fail(&t, r->target_err);
 	r->target.runs = target_may_run(t.state);
 	r->target_paused = t.paused;
+	if (r->listener && r->target.runs) {
+		r->answer = answer_running(c, r->listener, t.streams.token);
+		c = NULL;
+	} else if (r->listener && t.unheard && !r->target.dies) {
+		channel_close(c);
+		c = NULL;
+		answer_failed(r->listener, t.streams.token);
+	} else {
+		listener_close(r->listener);
+	}
 	target_free(&t);
 	channel_close(c);
 	return NULL;
@@ -492,6 +509,7 @@ void fake_migrate(struct fake_run *r)
 	run_source(r, a[0]);
 	pthread_join(wire, NULL);
 	pthread_join(target, NULL);
+	answer_stop(r->answer);
 	for (; r->connected < r->params.streams; r->connected++)
 		close(r->stream[r->connected][0]);
 	for (; r->accepted < r->params.streams; r->accepted++)

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "migrate/address.h"
 #include "migrate/channel.h"
 #include "migrate/source.h"
 #include "migrate/target.h"
@@ -77,6 +78,11 @@ struct fake_run {
 	int target_ret;
 	char target_err[768];
 	bool target_paused;
+	/* where a source asks that does not know; NULL: nowhere. The target's then */
+	struct listener *listener;
+	struct address at;
+	struct answer *answer;
+	unsigned int asked;
 	/* with params.streams: a pair of sockets each, in the order of their use */
 	int stream[STREAMS_MAX][2];
 	unsigned int connected, accepted;

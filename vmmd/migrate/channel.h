@@ -72,13 +72,16 @@ struct channel_opts {
 struct channel *channel_connect(const struct address *a,
 				const struct channel_opts *o, char *err,
 				size_t errlen);
-/* a place to wait at for those that connect; o stays. NULL with one line in err[] */
+/* a place to wait at for those that connect; a stays. NULL with one line in err[] */
 struct listener;
 struct listener *listener_new(const struct address *a, const struct channel_opts *o,
 			      char *err, size_t errlen);
 /* the next one, until that time, loop_now(), 0: for ever; standard input is but one */
 struct channel *listener_accept(struct listener *l, uint64_t until, char *err,
 				size_t errlen);
+/* from now on it ends when wake_fd becomes readable, as a channel; is it */
+void listener_wake(struct listener *l, int wake_fd);
+bool listener_woken(const struct listener *l);
 void listener_close(struct listener *l);	/* a unix socket's name is gone then */
 
 #endif

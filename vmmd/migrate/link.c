@@ -390,7 +390,7 @@ static struct channel *accept_stdio(const struct channel_opts *o, const char *pe
 
 struct listener {
 	const struct address *at;
-	const struct channel_opts *opts;
+	struct channel_opts opts;
 	char peer[320];
 	int fd;			/* -1: standard input, or it was */
 	bool stdio;
@@ -402,7 +402,7 @@ static struct channel *accept_one(struct listener *l, uint64_t until, char *err,
 	int conn, ret;
 
 	do {
-		ret = wait_fd(l->fd, POLLIN, l->opts, until);
+		ret = wait_fd(l->fd, POLLIN, &l->opts, until);
 		if (ret)
 			return refuse(-1, l->peer, strerror(-ret), err, errlen);
 		conn = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -410,8 +410,8 @@ static struct channel *accept_one(struct listener *l, uint64_t until, char *err,
 	if (conn < 0)
 		return refuse(-1, l->peer, strerror(errno), err, errlen);
 	if (l->at->kind == ADDRESS_TCP)
-		return finish_tcp(conn, NULL, l->peer, l->opts, err, errlen);
-	return finish_fds(conn, conn, l->peer, l->opts, err, errlen);
+		return finish_tcp(conn, NULL, l->peer, &l->opts, err, errlen);
+	return finish_fds(conn, conn, l->peer, &l->opts, err, errlen);
 }
 
 struct listener *listener_new(const struct address *a, const struct channel_opts *o,
@@ -424,7 +424,7 @@ struct listener *listener_new(const struct address *a, const struct channel_opts
 		return NULL;
 	}
 	l->at = a;
-	l->opts = o;
+	l->opts = *o;
 	l->stdio = a->kind == ADDRESS_STDIO;
 	name_peer(a, l->peer, sizeof(l->peer));
 	if (l->stdio)
@@ -447,7 +447,19 @@ struct channel *listener_accept(struct listener *l, uint64_t until, char *err,
 	if (!l->stdio)
 		return refuse(-1, l->peer, "there is one channel of it", err, errlen);
 	l->stdio = false;
-	return accept_stdio(l->opts, l->peer, err, errlen);
+	return accept_stdio(&l->opts, l->peer, err, errlen);
+}
+
+void listener_wake(struct listener *l, int wake_fd)
+{
+	l->opts.wake_fd = wake_fd;
+}
+
+bool listener_woken(const struct listener *l)
+{
+	struct pollfd p = { .fd = l->opts.wake_fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
 }
 
 void listener_close(struct listener *l)

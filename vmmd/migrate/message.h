@@ -21,6 +21,7 @@
 #define MSG_OFFER	"offer"		/* behind "end": that was all */
 #define MSG_AGAIN	"again"		/* it was not: forget all but the pages */
 #define MSG_GO		"go"		/* it is yours */
+#define MSG_DONE	"done"		/* "running" was heard */
 /* target to source */
 #define MSG_WELCOME	"welcome"	/* such a VM is there, empty */
 #define MSG_SYNCED	"synced"	/* the number of the "sync" */
@@ -34,6 +35,7 @@
 #define MSG_BLOCKS	"blocks"	/* as "pages", of the disk: offsets for addresses */
 #define MSG_BARRIER	"barrier"	/* on all channels: first what came by the others */
 #define MSG_STREAM	"stream"	/* first on another channel, as "streams" */
+#define MSG_ASK		"ask"		/* the same: has "go" come */
 
 #define HELLO_DRY_RUN	(1U << 0)	/* nothing will be sent but probes */
 #define HELLO_DISK	(1U << 1)	/* "disk" follows: one that both have */
@@ -46,7 +48,7 @@
 
 /* whoever has seen the first channel knows the token */
 struct migrate_streams {
-	uint32_t count;			/* or which one, from 0 on */
+	uint32_t count;			/* 0: none yet; or which one, from 0 on */
 	uint32_t pad;
 	uint8_t token[16];
 };

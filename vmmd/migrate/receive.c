@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "machine.h"
 #include "mem.h"
+#include "migrate/answer.h"
 #include "migrate/disk_mirror.h"
 #include "migrate/disk_shared.h"
 #include "migrate/receive.h"
@@ -36,6 +37,8 @@ struct receive {
 	bool looked;		/* --dry-run: that was all */
 	struct listener *listener;	/* NULL: nobody else is waited for */
 	uint64_t until;		/* for its streams */
+	bool may_ask;		/* the source, by that listener */
+	struct answer *answer;
 	const char *made;	/* a disk's file, for what comes; NULL: none */
 };
 
@@ -157,7 +160,11 @@ static int commit(struct vm *vm, void *owner, char *err, size_t errlen)
 	if (r->t.paused)
 		vm->paused |= VM_PAUSE_USER;
 	announce(vm);
-	channel_close(r->c);
+	if (r->listener)
+		r->answer = answer_running(r->c, r->listener, r->t.streams.token);
+	else
+		channel_close(r->c);
+	r->listener = NULL;
 	r->c = NULL;
 	return 0;
 }
@@ -203,12 +210,20 @@ static struct channel *accept_stream(void *owner, char *err, size_t errlen)
 
 static int take_streams(struct receive *r, uint64_t patience, char *err, size_t errlen)
 {
-	if (r->t.hello.flags & HELLO_STREAMS) {
+	const uint32_t flags = r->t.hello.flags;
+	/* a disk that both write to answers better */
+	const bool asks = r->may_ask && flags & HELLO_STREAMS &&
+			  !(flags & HELLO_DISK && !(r->t.disk.flags & DISK_READ_ONLY));
+
+	if (r->t.streams.count) {
 		r->until = loop_now() + patience;
 		r->t.more = streams_in_new(&r->t.streams, accept_stream, r, patience, err, errlen);
 		if (!r->t.more)
 			return -ECONNABORTED;
 	}
+	if (asks)
+		return 0;
+	/* a unix socket's name is free for another one now */
 	listener_close(r->listener);
 	r->listener = NULL;
 	return 0;
@@ -306,6 +321,7 @@ int receive_vm(const struct address *at, const struct channel_opts *o, const cha
 			strerror(-ret));
 		return VM_EXIT_ERROR;
 	}
+	r.may_ask = at->kind == ADDRESS_TCP;
 	r.listener = listener_new(at, o, err, sizeof(err));
 	if (r.listener)
 		r.c = listener_accept(r.listener, 0, err, sizeof(err));
@@ -317,6 +333,12 @@ int receive_vm(const struct address *at, const struct channel_opts *o, const cha
 	ret = run(&r, o, disk, ready_fd, n, args);
 	if (r.made && !target_may_run(r.t.state))
 		unlink(r.made);
+	answer_stop(r.answer);
+	if (r.listener && r.t.unheard) {
+		fprintf(stderr, "vmmd: waits for the source to ask what became of the machine\n");
+		answer_failed(r.listener, r.t.streams.token);
+		r.listener = NULL;
+	}
 	target_free(&r.t);
 	listener_close(r.listener);
 	saved_options_free(&r.saved);

@@ -260,7 +260,10 @@ static void send_vm(struct migrate *m)
 	};
 	const struct migrate_params params = {
 		.downtime_ns = m->opts.downtime_ns, .dry_run = m->opts.dry_run,
-		.streams = m->opts.streams > 1 ? m->opts.streams : 0, .connect = connect_it,
+		.streams = m->opts.streams > 1 ? m->opts.streams : 0,
+		/* another ssh would begin another receive */
+		.connect = m->to.kind == ADDRESS_SSH ? NULL : connect_it,
+		.can_ask = m->to.kind == ADDRESS_TCP,
 		.cancelled = cancelled, .progress = tell_progress, .owner = m,
 	};
 	struct channel *c;

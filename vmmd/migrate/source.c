@@ -329,7 +329,12 @@ static int give(struct sender *s)
 	if (!ret)
 		ret = sender_expect(s, MSG_RUNNING, s->attempt);
 	s->result->downtime_ns = loop_now() - s->stopped_at;
-	return ret ? ret : sender_step(s, SOURCE_RUNNING);
+	if (!ret)
+		ret = sender_step(s, SOURCE_RUNNING);
+	/* then nobody will ask; a target that does not hear it waits for some time */
+	if (!ret && s->params->can_ask && !message_put(&s->out, MSG_DONE, s->attempt, 0))
+		channel_flush(s->c);
+	return ret;
 }
 
 /* 0, and moved or going on with rounds */
@@ -406,24 +411,27 @@ static int send_rounds(struct sender *s)
 	}
 }
 
-static bool has_streams(const struct sender *s)
+static bool names_streams(const struct sender *s)
 {
-	return s->params->streams && !s->params->dry_run;
+	return s->params->connect && !s->params->dry_run;
 }
 
-static int name_streams(struct sender *s, struct migrate_streams *streams)
+static int name_streams(struct sender *s)
 {
-	if (getrandom(streams->token, sizeof(streams->token), 0) != sizeof(streams->token))
+	struct migrate_streams *m = &s->named;
+
+	m->count = s->params->streams;
+	if (getrandom(m->token, sizeof(m->token), 0) != sizeof(m->token))
 		return -EIO;
-	return section_put(&s->out, MSG_STREAMS, 1, streams, sizeof(*streams), NULL, 0);
+	return section_put(&s->out, MSG_STREAMS, 1, m, sizeof(*m), NULL, 0);
 }
 
-static int open_streams(struct sender *s, const struct migrate_streams *streams)
+static int open_streams(struct sender *s)
 {
 	char err[512];
 
-	s->streams = streams_out_new(streams, s->params->connect, s->params->owner,
-				     s->c->limit / streams->count, err, sizeof(err));
+	s->streams = streams_out_new(&s->named, s->params->connect, s->params->owner,
+				     s->c->limit / s->named.count, err, sizeof(err));
 	if (s->streams)
 		return 0;
 	/* it may have refused the machine before it heard of streams */
@@ -438,23 +446,22 @@ static int send_hello(struct sender *s)
 		.flags = (s->params->dry_run ? HELLO_DRY_RUN : 0) |
 			 (s->guest->send_disk ? HELLO_MIRROR :
 			  s->guest->describe ? HELLO_DISK : 0) |
-			 (has_streams(s) ? HELLO_STREAMS : 0),
+			 (names_streams(s) ? HELLO_STREAMS : 0),
 	};
-	struct migrate_streams streams = { .count = s->params->streams };
 	int ret;
 
 	be_patient(s);
 	ret = section_put(&s->out, MSG_HELLO, 1, &hello, sizeof(hello), NULL, 0);
 	if (!ret)
 		ret = sender_describe(s);
-	if (!ret && has_streams(s))
-		ret = name_streams(s, &streams);
+	if (!ret && names_streams(s))
+		ret = name_streams(s);
 	if (!ret)
 		ret = s->guest->begin(s->guest->owner, &s->out);
 	if (!ret)
 		ret = channel_flush(s->c);
-	if (!ret && has_streams(s))
-		ret = open_streams(s, &streams);
+	if (!ret && s->named.count)
+		ret = open_streams(s);
 	return ret ? ret : sender_expect(s, MSG_WELCOME, MIGRATE_PROTOCOL);
 }
 
@@ -531,6 +538,8 @@ static void end(struct sender *s, int ret)
 			    (!ret || ret == -ECANCELED) ? SOURCE_GIVE_UP : SOURCE_CUT);
 	if (s->state == SOURCE_ASKS)
 		sender_settle(s);
+	if (s->state == SOURCE_DOUBT && !s->guest->settle && s->params->can_ask)
+		sender_ask(s);
 	if (s->state == SOURCE_MOVED) {
 		/* what was wrong with the link does not matter */
 		s->result->error = 0;

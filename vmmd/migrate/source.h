@@ -54,7 +54,8 @@ struct migrate_params {
 	uint64_t downtime_ns;		/* what was promised */
 	bool dry_run;
 	unsigned int streams;		/* beside the channel; 0: all goes by that */
-	streams_open connect;		/* another channel, for a stream */
+	streams_open connect;		/* another channel; NULL: there can be none */
+	bool can_ask;			/* with that: a target that was handed the machine */
 	bool (*cancelled)(void *owner);
 	void (*progress)(void *owner, const struct migrate_now *now);
 	void *owner;

@@ -3,11 +3,15 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <time.h>
 
 #include "loop.h"
 #include "migrate/source_priv.h"
 
 #define LAST_WORD_NS	1000000000ULL
+#define ASK_NS		10000000000ULL	/* how long a target is asked that does not answer */
+#define ANSWER_NS	5000000000ULL
+#define RETRY_NS	100000000L
 
 int sender_fail(struct sender *s, int ret, const char *fmt, ...)
 {
@@ -92,6 +96,43 @@ int sender_listen(struct sender *s)
 		return 0;
 	ret = take_message(s, &m);
 	return ret || is_stale(s, &m) ? ret : unexpected(s, &m);
+}
+
+/* SOURCE_STALE, it runs there; SOURCE_TAKEN, it never does; SOURCE_UNKNOWN */
+static enum source_event hear_answer(struct sender *s, struct channel *c)
+{
+	struct sink out = { .write = channel_write, .owner = c };
+	struct source in = { .read = channel_read, .owner = c, .name = c->peer };
+	char err[512];
+
+	c->wake_fd = -1;
+	c->deadline = loop_now() + ANSWER_NS;
+	if (section_put(&out, MSG_ASK, 1, &s->named, sizeof(s->named), NULL, 0) ||
+	    channel_flush(c) || section_next(&in, err, sizeof(err)))
+		return SOURCE_UNKNOWN;
+	if (section_is(&in, MSG_RUNNING))
+		return SOURCE_STALE;
+	return section_is(&in, MSG_FAILED) ? SOURCE_TAKEN : SOURCE_UNKNOWN;
+}
+
+void sender_ask(struct sender *s)
+{
+	const struct timespec pause = { .tv_nsec = RETRY_NS };
+	enum source_event e = SOURCE_UNKNOWN;
+	uint64_t until = loop_now() + ASK_NS;
+	struct channel *c;
+	char err[512];
+
+	while (e == SOURCE_UNKNOWN && loop_now() < until) {
+		c = s->params->connect(s->params->owner, err, sizeof(err));
+		if (c)
+			e = hear_answer(s, c);
+		channel_close(c);
+		if (e == SOURCE_UNKNOWN)
+			nanosleep(&pause, NULL);
+	}
+	if (e != SOURCE_UNKNOWN)
+		sender_step(s, e);
 }
 
 void sender_last_word(struct sender *s)

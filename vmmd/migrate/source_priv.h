@@ -26,6 +26,7 @@ struct sender {
 	struct migrate_message heard;	/* by the last sender_expect */
 	uint64_t not_zero;		/* pages, since it was set to 0 */
 	uint64_t stopped_at;		/* loop_now() */
+	struct migrate_streams named;	/* as the hello says */
 	uint32_t attempt, syncs, barriers;
 	bool late;			/* this attempt was */
 	bool state_sent;		/* some of it, in this attempt */
@@ -46,6 +47,8 @@ int sender_expect(struct sender *s, const char *tag, uint32_t number);
 int sender_listen(struct sender *s);
 /* source_disk.c: the disk, behind "migrate" */
 int sender_describe(struct sender *s);
+/* the link broke, and nobody else knows whose the guest is: has it come there */
+void sender_ask(struct sender *s);
 /* the guest was handed over with a disk, and "running" did not come: whose is it */
 void sender_settle(struct sender *s);
 /* the link broke while we wrote: has it said why */

@@ -85,7 +85,7 @@ static int take_streams(struct target *t, char *err, size_t errlen)
 		ret = section_body(in, &t->streams, sizeof(t->streams), err, errlen);
 	if (ret)
 		return ret;
-	if (in->head.len != sizeof(t->streams) || !t->streams.count ||
+	if (in->head.len != sizeof(t->streams) ||
 	    t->streams.count > STREAMS_MAX || t->streams.pad)
 		return section_bad(in, err, errlen, "are streams that cannot be");
 	return 0;
@@ -302,6 +302,7 @@ int target_wait(struct target *t, char *err, size_t errlen)
 		ret = say(t, MSG_READY, t->offer, 0, err, errlen);
 		if (!ret)
 			ret = take_answer(t, err, errlen);
+		t->unheard = ret < 0 && ret != -ECANCELED;
 		if (ret > 0)
 			break;
 		if (!ret)

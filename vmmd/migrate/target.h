@@ -45,6 +45,7 @@ struct target {
 	struct streams_in *more;	/* ours from then on; NULL: none */
 	uint32_t offer;		/* number of the last one */
 	bool paused;		/* it does not go on by itself */
+	bool unheard;		/* all was there, but no word came: the source may ask */
 	/* private */
 	struct pages_coder *coder;
 	uint8_t *body;
