@@ -37,6 +37,7 @@ const char options_help[] =
 "       vmmd migrate NAME ADDRESS   move it to another vmmd, while it runs\n"
 "       vmmd migrate-cancel NAME    keep it here\n"
 "       vmmd receive ADDRESS        wait for one that is moved, and run it\n"
+"       vmmd features               print the CPU features that a guest can have here\n"
 "       vmmd overlay BASE TOP       make a disk that has only what differs from BASE\n"
 "       vmmd COMMAND --help         the options of each\n"
 "       vmmd --help | help          this text\n"
@@ -68,6 +69,8 @@ const char options_run_help[] =
 "                        hide paravirtual features from the guest: clock,\n"
 "                        steal-time, eoi, unhalt, tlb-flush, ipi, poll, yield,\n"
 "                        or all (default: it has all of them)\n"
+"  --features FILE       give the guest only those CPU features that FILE names, as\n"
+"                        vmmd features prints them on another host\n"
 "  --net user            network through this process, no privilege (default)\n"
 "  --net tap=NAME        network through the tap interface NAME\n"
 "  --net none            no network card\n"
@@ -376,6 +379,11 @@ static int parse_file(struct parse *p, const char *option, const char *s, const 
 	return 0;
 }
 
+static int parse_features(struct parse *p, const char *s)
+{
+	return parse_file(p, "--features", s, &p->opt->features);
+}
+
 static int parse_firmware(struct parse *p, const char *s)
 {
 	return parse_file(p, "--firmware", s, &p->opt->config.firmware);
@@ -415,6 +423,7 @@ static const struct {
 	{ "balloon",	parse_balloon },
 	{ "disk-queues", parse_disk_queues },
 	{ "no-pv",	parse_no_pv },
+	{ "features",	parse_features },
 	{ "net",	parse_net },
 	{ "net-queues",	parse_net_queues },
 	{ "mac",	parse_mac },

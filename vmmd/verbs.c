@@ -12,7 +12,7 @@
 
 static const struct verb *const verbs[] = {
 	&verb_list, &verb_info, &verb_pause, &verb_resume, &verb_stop,
-	&verb_kill, &verb_console, &verb_overlay,
+	&verb_kill, &verb_console, &verb_overlay, &verb_features,
 	&verb_snapshot, &verb_restore, &verb_clone,
 	&verb_migrate, &verb_migrate_cancel, &verb_receive,
 };

@@ -42,7 +42,7 @@ int verb_ask_main(const struct verb *verb, int argc, char **argv);
 bool verb_number(const struct verb *verb, const char *option, const char *s,
 		 uint64_t min, uint64_t max, uint64_t *out);
 
-extern const struct verb verb_overlay;
+extern const struct verb verb_overlay, verb_features;
 
 /* snapshot/verbs.c */
 extern const struct verb verb_snapshot, verb_restore, verb_clone;

@@ -16,6 +16,7 @@
 #include "block/block.h"
 #include "control/commands.h"
 #include "cpuid.h"
+#include "features.h"
 #include "detach.h"
 #include "loop.h"
 #include "migrate/migrate.h"
@@ -220,6 +221,18 @@ static int check_limits(const struct vm *vm, char *err, size_t errlen)
 	return 0;
 }
 
+static int keep_features(const char *path, struct vmm_cpuid_entry *e, uint32_t *count,
+			 char *err, size_t errlen)
+{
+	struct features *l = features_read(path, err, errlen);
+
+	if (!l)
+		return -EINVAL;
+	features_keep(l, e, count);
+	free(l);
+	return 0;
+}
+
 static int make_vcpus(struct vm *vm, char *err, size_t errlen)
 {
 	static struct vmm_cpuid_entry supported[VMM_MAX_CPUID];
@@ -242,6 +255,11 @@ static int make_vcpus(struct vm *vm, char *err, size_t errlen)
 			return ret;
 	}
 	cpuid_hide_pv(supported, count, vm->opt->no_pv);
+	if (vm->opt->features && !st) {
+		ret = keep_features(vm->opt->features, supported, &count, err, errlen);
+		if (ret)
+			return ret;
+	}
 	vm->vcpu = calloc(cpus, sizeof(*vm->vcpu));
 	if (!vm->vcpu) {
 		snprintf(err, errlen, "no memory for %u vCPUs", cpus);

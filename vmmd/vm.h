@@ -35,6 +35,7 @@ struct vm_options {
 	unsigned int grace;		/* seconds */
 	enum on_crash on_crash;		/* triple fault */
 	uint32_t no_pv;			/* for cpuid_hide_pv */
+	const char *features;		/* a file for features_read; NULL: all */
 	bool detach;
 	int ready_fd;			/* with detach: for detach_ready */
 	/*

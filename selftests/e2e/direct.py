@@ -9,6 +9,7 @@ busybox. Prints TAP; exits 0 if nothing failed.
 """
 import argparse
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -27,6 +28,7 @@ echo "cpus $(/busybox grep -c ^processor /proc/cpuinfo)" \
 	"acpi $(/busybox ls /sys/firmware/acpi/tables | /busybox grep -c '^[DF]AC[PS]\\|^APIC')" \
 	"pci $(/busybox ls /sys/bus/pci/devices | /busybox wc -l)"
 /busybox cat /proc/cmdline
+echo "$(/busybox sed -n '/^flags/{p;q}' /proc/cpuinfo) ."
 exec /busybox "$end" -f
 """
 TIMEOUT = 120
@@ -73,10 +75,43 @@ def kernel_goes_away(args, initrd):
         raise AssertionError("exit status %d, %r" % (vm.returncode, err))
 
 
+def flags(con):
+    return con.wait_for(r"flags[\t ]*: (.*) \.\r*\n", TIMEOUT, fatal="Kernel panic")[1].group(1).split()
+
+
+def fewer_features(args, initrd):
+    """As if another host had no AES, SMEP, SMAP and XSAVES: the guest has them not, and
+    with them as many as before."""
+    offered = subprocess.run(["vmmd", "features"], check=True, stdout=subprocess.PIPE,
+                             text=True).stdout
+    gone = {"AES": "aes", "SMEP": "smep", "SMAP": "smap", "XSAVES": "xsaves"}
+    found = []
+    for name, text in (("all", offered), ("fewer", "".join(
+            line for line in offered.splitlines(True) if line.split()[-1] not in gone))):
+        path = os.path.join(args.work, name)
+        with open(path, "w", encoding="ascii") as f:
+            f.write(text)
+        with Console(command(args, initrd, "poweroff", "--features", path),
+                     os.path.join(args.work, "direct.txt")) as con:
+            found.append(set(flags(con)))
+            status = con.process.wait(TIMEOUT)
+        if status:
+            raise AssertionError("exit status %d, wanted 0" % status)
+    with Console(command(args, initrd, "poweroff"), os.path.join(args.work, "direct.txt")) as con:
+        if set(flags(con)) != found[0]:
+            raise AssertionError("with all of them it has not all")
+    lost = found[0] - found[1]
+    had = {flag for name, flag in gone.items() if re.search(" %s$" % name, offered, re.M)}
+    print("# without %s" % " ".join(sorted(lost)), flush=True)
+    if not had or lost != had & found[0]:
+        raise AssertionError("%s are gone, wanted %s" % (lost, had & found[0]))
+
+
 TESTS = [
     ("a kernel without firmware finds CPUs, ACPI and PCI, and powers off", powers_off),
     ("it starts anew after a reset", resets),
     ("a kernel that is gone at a reset ends the machine", kernel_goes_away),
+    ("it has only the CPU features that it was given", fewer_features),
 ]
 
 

@@ -15,7 +15,7 @@
 
 enum { EAX, EBX, ECX, EDX };
 
-/* all that vmstate_host.c looks at, and bits that it must not */
+/* all that features.c looks at, and bits that it must not */
 static const struct {
 	uint32_t function, index, flags;
 	unsigned int reg;
@@ -115,7 +115,7 @@ static void test_same(void **state)
 /* a host with more is fine; with each one less it is not, and that one is named */
 static void test_each_feature(void **state)
 {
-	static const char *const names[] = { "EAX", "EBX", "ECX", "EDX" };
+	static const char *const names[] = { "eax", "ebx", "ecx", "edx" };
 	unsigned int bit;
 	char what[64];
 	size_t l;
@@ -129,7 +129,7 @@ static void test_each_feature(void **state)
 			assert_int_equal(check(), 0);
 			*g |= 1U << bit;
 			*h &= ~(1U << bit);
-			snprintf(what, sizeof(what), "(CPUID %#x.%u %s bit %u), which this host has not",
+			snprintf(what, sizeof(what), "the CPU feature %x.%x.%s.%u",
 				 leaves[l].function, leaves[l].index, names[leaves[l].reg], bit);
 			if (leaves[l].not_features >> bit & 1)
 				assert_int_equal(check(), 0);
@@ -147,7 +147,7 @@ static void test_names(void **state)
 		unsigned int bit;
 		const char *name;
 	} t[] = {
-		{ 0, 0, "SSE3" }, { 0, 28, "AVX" }, { 0, 30, "RDRAND" }, { 0, 16, "without a name" },
+		{ 0, 0, "SSE3" }, { 0, 28, "AVX" }, { 0, 30, "RDRAND" }, { 0, 16, "1.0.ecx.16" },
 		{ 1, 26, "SSE2" }, { 2, 2, "ARAT" }, { 3, 5, "AVX2" }, { 3, 7, "SMEP" },
 		{ 3, 20, "SMAP" }, { 3, 29, "SHA" }, { 4, 3, "PKU" }, { 4, 22, "RDPID" },
 		{ 4, 28, "MOVDIR64B" }, { 5, 4, "FSRM" }, { 5, 29, "ARCH_CAPABILITIES" },
@@ -164,7 +164,7 @@ static void test_names(void **state)
 		char what[80];
 
 		*h &= ~(1U << t[i].bit);
-		snprintf(what, sizeof(what), "the CPU feature %s (", t[i].name);
+		snprintf(what, sizeof(what), "%s, which this host has not", t[i].name);
 		refused(what);
 		*h |= 1U << t[i].bit;
 	}

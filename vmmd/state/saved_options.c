@@ -69,9 +69,10 @@ static int check_given(const struct saved_options *s, const struct vm_options *s
 		goto out;
 	ret = 0;
 	/* not among the options that are saved, where they are the usual ones */
-	if (s->opt.no_pv || strcmp(s->opt.config.firmware, saved->config.firmware)) {
+	if (s->opt.no_pv || s->opt.features || strcmp(s->opt.config.firmware, saved->config.firmware)) {
 		snprintf(err, errlen, "%s: what %s does was done when the machine began, and cannot be changed",
-			 s->name, s->opt.no_pv ? "--no-pv" : "--firmware");
+			 s->name, s->opt.no_pv ? "--no-pv" :
+			 s->opt.features ? "--features" : "--firmware");
 		ret = -EINVAL;
 	}
 	for (at = 0; !ret && at < b_len; at += n) {
