@@ -187,6 +187,7 @@ MOVES ?= 50
 # boots, but does not work.
 lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory dirty guests"' \
+	$(KERNELS:%='check-kernel KERNEL=% NODES=2 TESTS="memory_numa memory_race dirty_race"') \
 	$(KERNELS:%='check-power KERNEL=%') \
 	'check-refused CPU=none' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
@@ -237,9 +238,9 @@ module = $(kmod_dir)-$(series)/vmm.ko
 
 # "insmod" is insmod_test, "hotplug" what of it is about CPUs that come and go,
 # "dirty_modes" dirty_test and dirty_race_test again. A lab that suspends has
-# power_test, see check-power.
+# power_test, see check-power, one with two nodes memory_numa_test.
 TESTS ?= insmod dirty_modes \
-	$(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test,$(selftest_tests)))
+	$(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test %/memory_numa_test,$(selftest_tests)))
 
 check-kernel:
 	@scripts/run-selftests --module "$(module) $(PARAMS)" --log $$OUT/tap.log \
@@ -309,11 +310,12 @@ lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 gigantic_svm := --mem 3072
 gigantic_vmx := --mem 2304
 gigantic_vmx-pml := --mem 2304
-gigantic = $(gigantic_$(CPU)) --append "hugepagesz=1G hugepages=1"
+# NODES=2: its memory lies on two nodes.
+gigantic = $(gigantic_$(CPU)) --append "hugepagesz=1G hugepages=1$(NODES:%= numa=fake=%)"
 
 check-kernel: $(kmod_dir)-$(KERNEL)/vmm.ko selftests guests
 	$(lab) $(gigantic) --timeout $(KERNEL_TIMEOUT) \
-		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug)$(PARAMS:%=-%) \
+		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug)$(PARAMS:%=-%)$(NODES:%=-nodes) \
 		-- make check-kernel DEBUG=$(DEBUG) $(if $(TESTS),TESTS="$(TESTS)") PARAMS="$(PARAMS)"
 
 check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
@@ -393,7 +395,8 @@ help:
 	@echo '  check-lab       of the emulated host itself'
 	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one,'
 	@echo '                  CPU=vmx for VT-x, TESTS="guests exits" for some of them,'
-	@echo '                  PARAMS="virt_intr=0" for parameters of the module)'
+	@echo '                  PARAMS="virt_intr=0" for parameters of the module, NODES=2 for'
+	@echo '                  a host with two nodes)'
 	@echo '  check-power     the emulated host sleeps, or goes down, with guests running'
 	@echo '                  (CPU=vmx: goes down; WAYS="reboot kexec" for some of the ways)'
 	@echo '  check-refused   insmod where there is no virtualization (CPU=none, CPU=vmx-off)'
