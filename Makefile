@@ -23,8 +23,8 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
-.PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves parity unit debug
-.PHONY: mini bench-baseline bench-readme
+.PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves
+.PHONY: check-hotplug parity unit debug mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
 
@@ -213,7 +213,8 @@ check-vmx: all image
 # And what takes too long for every day.
 check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
-		check-soak check-moves 'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
+		check-soak check-moves $(KERNELS:%='check-hotplug KERNEL=%') \
+		'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
 		'check-boot CPU=vmx CPUS=2 SMP=2' 'check-boot CPU=vmx FULL=1'
 
 # The README's table of both vendors, from what the last "make check" found.
@@ -280,6 +281,11 @@ check-soak:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 7200 \
 		"selftests/e2e/soak.py $(SOAK) --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
 
+# Two guests on two CPUs, one of which goes and comes, for some minutes.
+check-hotplug:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 3600 \
+		"selftests/e2e/hotplug.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$OUT"
+
 # Again and again: moved, moved with a disk, saved and restored and cloned; and all of
 # that while a Debian boots.
 check-moves:
@@ -323,6 +329,9 @@ check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
 
 check-soak: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 	$(lab) --mem 4000 --timeout 7200 -- make check-soak DEBUG=$(DEBUG) SOAK="$(SOAK)"
+
+check-hotplug: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
+	$(lab) --timeout 3600 --out $(B)/hotplug-$(KERNEL) -- make check-hotplug DEBUG=$(DEBUG)
 
 check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
 	$(lab) --mem 4000 --timeout 7200 -- make check-moves DEBUG=$(DEBUG) MOVES=$(MOVES)
@@ -403,6 +412,7 @@ help:
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
 	@echo '  check-snapshot  a part of that, on slow CPUs: a guest is saved and restored (CPU=vmx)'
 	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
+	@echo '  check-hotplug   two guests with 4 CPUs, while a CPU of the host goes and comes'
 	@echo '  check-moves     a guest moves, and is saved and restored, 50 times (MOVES=5)'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'

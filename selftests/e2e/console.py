@@ -91,6 +91,11 @@ class Console:
                         f"no {pattern!r} within {timeout * SCALE:.0f} s")
                 self._changed.wait(left)
 
+    def peek(self):
+        """What has been said since the last match."""
+        with self._changed:
+            return self._text
+
     def send(self, text):
         data = text.encode()
         while data:
