@@ -38,9 +38,14 @@ void area_init(struct area *a, char *mem)
 	if (vm_ioctl(a->vm->dev, VMM_GET_INFO, &a->info) || vm_map(a->vm, AREA, SIZE, mem, 0))
 		vm_die("no VM with memory to be had");
 	for (page = 0; page < PAGES; page++)
-		*word(a, page) = a->want[page] = page + 1;
+		area_set(a, page, page + 1);
 	if (area_rewrite(a))
 		vm_die("memory cannot be written");
+}
+
+void area_set(struct area *a, u64 page, u32 value)
+{
+	*word(a, page) = a->want[page] = value;
 }
 
 u32 area_write(struct area *a, u64 page, u32 value)

@@ -24,9 +24,11 @@ void area_init(struct area *a, char *mem);
 /* SIZE bytes of a file in memory, at such an address that large pages can map them */
 char *area_file(unsigned int memfd_flags);
 
+/* by the process */
+void area_set(struct area *a, u64 page, u32 value);
 /* by the guest: VMM_EXIT_NONE, or the exit that came instead */
 u32 area_write(struct area *a, u64 page, u32 value);
-/* all pages again with other words; how many of them could not be written */
+/* all pages again with other words, by the guest; how many of them could not be written */
 u64 area_rewrite(struct area *a);
 /* pages whose word is not what it should be, as guest or process find it */
 u64 area_wrong(struct area *a);

@@ -338,6 +338,10 @@ TEST_F_TIMEOUT(ksm, merging_pages_splits_one, LIMIT)
 	ASSERT_EQ(0, madvise(a->mem, 2 * MIB, MADV_UNMERGEABLE));
 	EXPECT_NE(mm_pfn(twin + PAGE), mm_pfn(twin + 2 * PAGE));
 	EXPECT_EQ(0, WRONG());
+	/* the one that all had is not the guest's any more */
+	for (i = TWIN; i < TWIN + TWINS; i++)
+		area_set(a, i, 5000 + i);
+	EXPECT_EQ(0, WRONG());
 	EXPECT_WHOLE_AGAIN();
 }
 
