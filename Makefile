@@ -193,6 +193,7 @@ lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
+	'check-kernel CPU=vmx NODES=2 TESTS="memory_numa"' \
 	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
 	'check-kernel CPU=vmx-pml TESTS="abi dirty dirty_race features guests"' \
 	'check-refused CPU=vmx-off' 'check-snapshot CPU=vmx' 'check-boot CPU=vmx'
@@ -316,8 +317,8 @@ lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 gigantic_svm := --mem 3072
 gigantic_vmx := --mem 2304
 gigantic_vmx-pml := --mem 2304
-# NODES=2: its memory lies on two nodes.
-gigantic = $(gigantic_$(CPU)) --append "hugepagesz=1G hugepages=1$(NODES:%= numa=fake=%)"
+# NODES=2: its memory lies on two nodes, however little is left for the second (U).
+gigantic = $(gigantic_$(CPU)) --append "hugepagesz=1G hugepages=1$(NODES:%= numa=fake=%U)"
 
 check-kernel: $(kmod_dir)-$(KERNEL)/vmm.ko selftests guests
 	$(lab) $(gigantic) --timeout $(KERNEL_TIMEOUT) \
