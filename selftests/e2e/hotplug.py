@@ -161,6 +161,8 @@ class Test:
 
 
 def all_cpus_work(test):
+    for guest in test.guests:
+        guest.beat(3 * TIMEOUT)     # both start at once
     test.everybody_goes_on()
 
 
@@ -171,10 +173,10 @@ def goes_and_comes(test):
         tied = [tid for guest in test.guests for tid in guest.vcpus()[:BOUND]]
         bind(tied, {GOES})
         test.everybody_goes_on()
-        there = [tid for tid in tied if cpu_of(tid) != GOES]
-        if there:
+        strays = [tid for tid in tied if cpu_of(tid) != GOES]
+        if strays:
             raise AssertionError("%d vCPUs that are bound to CPU %d run elsewhere" %
-                                 (len(there), GOES))
+                                 (len(strays), GOES))
         set_online(False)
         test.everybody_goes_on()
         left = [tid for guest in test.guests for tid in guest.vcpus() if cpu_of(tid) == GOES]
