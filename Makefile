@@ -23,8 +23,8 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
-.PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves parity unit debug
-.PHONY: mini bench-baseline bench-readme
+.PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves
+.PHONY: check-hotplug parity unit debug mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
 
@@ -187,11 +187,13 @@ MOVES ?= 50
 # boots, but does not work.
 lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory dirty guests"' \
+	$(KERNELS:%='check-kernel KERNEL=% NODES=2 TESTS="memory_numa memory_race dirty_race"') \
 	$(KERNELS:%='check-power KERNEL=%') \
 	'check-refused CPU=none' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
+	'check-kernel CPU=vmx NODES=2 TESTS="memory_numa"' \
 	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
 	'check-kernel CPU=vmx-pml TESTS="abi dirty dirty_race features guests"' \
 	'check-refused CPU=vmx-off' 'check-snapshot CPU=vmx' 'check-boot CPU=vmx'
@@ -212,7 +214,8 @@ check-vmx: all image
 # And what takes too long for every day.
 check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
-		check-soak check-moves 'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
+		check-soak check-moves $(KERNELS:%='check-hotplug KERNEL=%') \
+		'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
 		'check-boot CPU=vmx CPUS=2 SMP=2' 'check-boot CPU=vmx FULL=1'
 
 # The README's table of both vendors, from what the last "make check" found.
@@ -237,9 +240,9 @@ module = $(kmod_dir)-$(series)/vmm.ko
 
 # "insmod" is insmod_test, "hotplug" what of it is about CPUs that come and go,
 # "dirty_modes" dirty_test and dirty_race_test again. A lab that suspends has
-# power_test, see check-power.
+# power_test, see check-power, one with two nodes memory_numa_test.
 TESTS ?= insmod dirty_modes \
-	$(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test,$(selftest_tests)))
+	$(patsubst $(B)/selftests/%_test,%,$(filter-out %/power_test %/memory_numa_test,$(selftest_tests)))
 
 check-kernel:
 	@scripts/run-selftests --module "$(module) $(PARAMS)" --log $$OUT/tap.log \
@@ -279,6 +282,11 @@ check-soak:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 7200 \
 		"selftests/e2e/soak.py $(SOAK) --kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
 
+# Two guests on two CPUs, one of which goes and comes, for some minutes.
+check-hotplug:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 3600 \
+		"selftests/e2e/hotplug.py --kernel $(B)/kernel/$(series)/vmlinuz --work $$OUT"
+
 # Again and again: moved, moved with a disk, saved and restored and cloned; and all of
 # that while a Debian boots.
 check-moves:
@@ -309,11 +317,12 @@ lab = scripts/lab --cpu $(CPU) --kernel $(KERNEL) --smp $(SMP)
 gigantic_svm := --mem 3072
 gigantic_vmx := --mem 2304
 gigantic_vmx-pml := --mem 2304
-gigantic = $(gigantic_$(CPU)) --append "hugepagesz=1G hugepages=1"
+# NODES=2: its memory lies on two nodes, however little is left for the second (U).
+gigantic = $(gigantic_$(CPU)) --append "hugepagesz=1G hugepages=1$(NODES:%= numa=fake=%U)"
 
 check-kernel: $(kmod_dir)-$(KERNEL)/vmm.ko selftests guests
 	$(lab) $(gigantic) --timeout $(KERNEL_TIMEOUT) \
-		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug)$(PARAMS:%=-%) \
+		--out $(B)/kernel-$(CPU)-$(KERNEL)$(if $(TESTS),-some)$(if $(DEBUG),-debug)$(PARAMS:%=-%)$(NODES:%=-nodes) \
 		-- make check-kernel DEBUG=$(DEBUG) $(if $(TESTS),TESTS="$(TESTS)") PARAMS="$(PARAMS)"
 
 check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
@@ -321,6 +330,9 @@ check-e2e: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd guests image
 
 check-soak: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 	$(lab) --mem 4000 --timeout 7200 -- make check-soak DEBUG=$(DEBUG) SOAK="$(SOAK)"
+
+check-hotplug: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
+	$(lab) --timeout 3600 --out $(B)/hotplug-$(KERNEL) -- make check-hotplug DEBUG=$(DEBUG)
 
 check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
 	$(lab) --mem 4000 --timeout 7200 -- make check-moves DEBUG=$(DEBUG) MOVES=$(MOVES)
@@ -393,13 +405,15 @@ help:
 	@echo '  check-lab       of the emulated host itself'
 	@echo '  check-kernel    of the module, in the emulated host (KERNEL=6.12 for that one,'
 	@echo '                  CPU=vmx for VT-x, TESTS="guests exits" for some of them,'
-	@echo '                  PARAMS="virt_intr=0" for parameters of the module)'
+	@echo '                  PARAMS="virt_intr=0" for parameters of the module, NODES=2 for'
+	@echo '                  a host with two nodes)'
 	@echo '  check-power     the emulated host sleeps, or goes down, with guests running'
 	@echo '                  (CPU=vmx: goes down; WAYS="reboot kexec" for some of the ways)'
 	@echo '  check-refused   insmod where there is no virtualization (CPU=none, CPU=vmx-off)'
 	@echo '  check-e2e       a Debian guest from boot to power off, in the emulated host'
 	@echo '  check-snapshot  a part of that, on slow CPUs: a guest is saved and restored (CPU=vmx)'
 	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
+	@echo '  check-hotplug   two guests with 4 CPUs, while a CPU of the host goes and comes'
 	@echo '  check-moves     a guest moves, and is saved and restored, 50 times (MOVES=5)'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'

@@ -247,6 +247,19 @@ static void leaves_begin(struct vmm_vm *vm, const struct vmm_track *arg)
 	vmm_npt_flush(vm);
 }
 
+/*
+ * All that may become a large leaf when this range is not tracked any more, its
+ * neighbours in the same large page with it: a table that stays would keep them small.
+ */
+static struct vmm_track around_large(const struct vmm_track *arg)
+{
+	u64 span = pt_span(vmm_ops->pt->max_leaf);
+	struct vmm_track t = { .gpa = arg->gpa & ~(span - 1) };
+
+	t.size = ((arg->gpa + arg->size + span - 1) & ~(span - 1)) - t.gpa;
+	return t;
+}
+
 /* is accessed whatever has a leaf */
 static bool accessed_is_there(u32 flags)
 {
@@ -304,6 +317,7 @@ static int track_begin(struct vmm_vm *vm, const struct vmm_track *arg)
 static int track_end(struct vmm_vm *vm, const struct vmm_track *arg)
 {
 	struct vmm_tracks *old = tracks_of(vm), *new = NULL;
+	struct vmm_track around = around_large(arg);
 	u32 count = old ? old->count : 0, at, i;
 	bool log = false;
 	struct tracked gone;
@@ -325,7 +339,7 @@ static int track_end(struct vmm_vm *vm, const struct vmm_track *arg)
 	}
 	gone = old->range[at];
 	/* for large ones to come back, and the rights that write protection took */
-	tracks_replace(vm, new, NULL, arg);
+	tracks_replace(vm, new, NULL, &around);
 	WRITE_ONCE(vm->log_dirty, log && vmm_dirty_by == DIRTY_BY_LOG);
 	tracked_free(&gone);
 	return 0;

@@ -32,9 +32,14 @@ static void table_free(struct vmm_vm *vm, u64 *table, int level)
 {
 	int i;
 
-	for (i = 0; level > 1 && i < PT_ENTRIES; i++)
-		if (pt_present(table[i]) && !pt_is_leaf(table[i], level))
+	for (i = 0; level > 1 && i < PT_ENTRIES; i++) {
+		if (!pt_present(table[i]))
+			continue;
+		if (pt_is_leaf(table[i], level))
+			pt_count_leaf(vm, level, -1);
+		else
 			table_free(vm, pt_child(table[i]), level - 1);
+	}
 	pt_account(vm, table, -1);
 	free_page((unsigned long)table);
 }
@@ -104,11 +109,14 @@ static void zap_table(struct zap *z, u64 *table, int level, u64 start, u64 end)
 		}
 		/* The CPU may be setting A and D: an atomic exchange. */
 		old = xchg(entry, 0);
-		if (!pt_is_leaf(old, level))
-			zap_detach(z, pt_child(old), level - 1);
-		else if (z->tracked)
-			vmm_dirty_leaf_gone(z->vm, start & ~(span - 1), span, old);
 		z->removed = true;
+		if (!pt_is_leaf(old, level)) {
+			zap_detach(z, pt_child(old), level - 1);
+			continue;
+		}
+		pt_count_leaf(z->vm, level, -1);
+		if (z->tracked)
+			vmm_dirty_leaf_gone(z->vm, start & ~(span - 1), span, old);
 	}
 }
 

@@ -61,6 +61,13 @@ static inline u64 *pt_alloc(void)
 /* n tables more or less; also SecPageTables in /proc/meminfo */
 void pt_account(struct vmm_vm *vm, u64 *table, int n);
 
+/* n leaves of this level more or less; those of level 1 nobody counts */
+static inline void pt_count_leaf(struct vmm_vm *vm, int level, long n)
+{
+	if (level > 1)
+		atomic_long_add(n, &vm->npt_large[level - 2]);
+}
+
 /*
  * npt_host.c: the page tables of current->mm. mmu_lock is held, no invalidation of
  * the address is under way, and irqs are off as long as the host_map is used.

@@ -156,14 +156,16 @@ static u64 fault_leaf(struct fault *f)
  * *entry, which was `old`, is to map f->page. 0; -EEXIST: something else is
  * there and has to be zapped first.
  */
-static int fault_set_leaf(struct fault *f, u64 *entry, u64 old)
+static int fault_set_leaf(struct vmm_vm *vm, struct fault *f, u64 *entry, u64 old)
 {
 	u64 want = fault_leaf(f), hw = vmm_ops->pt->accessed | vmm_ops->pt->dirty;
 
 	for (;;) {
 		if (!pt_present(old)) {
-			if (try_cmpxchg(entry, &old, want))
+			if (try_cmpxchg(entry, &old, want)) {
+				pt_count_leaf(vm, f->level, 1);
 				return 0;
+			}
 			continue;
 		}
 		if ((old ^ want) & ~(hw | vmm_ops->pt->write))
@@ -214,10 +216,10 @@ static int fault_install(struct vmm_vm *vm, struct fault *f)
 				f->level = level;
 				return !f->write || (old & vmm_ops->pt->write) ? 0 : -EEXIST;
 			}
-			return fault_set_leaf(f, entry, old);
+			return fault_set_leaf(vm, f, entry, old);
 		}
 		if (level == f->level) {
-			if (!pt_present(old) && !fault_set_leaf(f, entry, 0))
+			if (!pt_present(old) && !fault_set_leaf(vm, f, entry, 0))
 				return 0;
 			/* smaller pages are mapped here: stay with them */
 			old = READ_ONCE(*entry);

@@ -35,6 +35,8 @@ static bool split_leaf(struct split *s, u64 *entry, u64 old, int level)
 			table[i] = part + i * pt_span(level - 1);
 	} while (!try_cmpxchg(entry, &old, pt_addr(virt_to_phys(table)) | vmm_ops->pt->table));
 	pt_account(s->vm, table, 1);
+	pt_count_leaf(s->vm, level, -1);
+	pt_count_leaf(s->vm, level - 1, PT_ENTRIES);
 	s->spare = NULL;
 	return true;
 }

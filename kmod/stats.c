@@ -20,11 +20,13 @@ VMM_FACT_STATS(LENGTH)
 VMM_OTHER_STATS(LENGTH)
 
 /* what a VM has beside its vCPUs' sums */
-enum { VM_VCPUS, VM_TABLES, VM_ZAPS, VM_NSTATS };
+enum { VM_VCPUS, VM_TABLES, VM_2M, VM_1G, VM_ZAPS, VM_NSTATS };
 
 static const char *const vm_names[VM_NSTATS] = {
 	[VM_VCPUS] = "vcpus",
 	[VM_TABLES] = "page_table_pages",
+	[VM_2M] = "pages_2m",
+	[VM_1G] = "pages_1g",
 	[VM_ZAPS] = "unmappings",
 };
 
@@ -56,6 +58,9 @@ static u64 value_of(struct vmm_vm *vm, struct vmm_vcpu *vcpu, u32 index)
 		return READ_ONCE(vm->nvcpus);
 	case VM_TABLES:
 		return atomic_long_read(&vm->npt_pages);
+	case VM_2M:
+	case VM_1G:
+		return atomic_long_read(&vm->npt_large[index - VMM_NSTATS - VM_2M]);
 	default:
 		return atomic64_read(&vm->tlb_gen);
 	}

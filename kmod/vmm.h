@@ -326,6 +326,7 @@ struct vmm_vm {
 	struct page *apic_access;	/* c  APIC-access page, or NULL */
 	u32 apic_strays;		/* M  vCPUs whose APIC is not there: not mapped */
 	atomic_long_t npt_pages;	/* a  for accounting */
+	atomic_long_t npt_large[2];	/* a  leaves of level 2, and of level 3 */
 	atomic64_t tlb_gen;		/* a  bumped when a mapping is removed */
 	u64 tlb_done;			/* F  generation that every vCPU has seen */
 	unsigned long npt_detached;	/* a  table pages to free after a flush */

@@ -68,18 +68,18 @@ class Console:
 
     def wait_for(self, pattern, timeout, fatal=None):
         """Wait for a match of pattern (seconds, scaled) and forget all up to
-        its end. Returns (text before, match). A match of fatal means that
-        there is no use in waiting."""
+        its end. Returns (text before, match). A match of fatal, also before
+        that one, means that there is no use in waiting."""
         regex = re.compile(pattern, re.MULTILINE)
         deadline = time.monotonic() + timeout * SCALE
         with self._changed:
             while True:
                 match = regex.search(self._text)
-                if match:
-                    before = self._text[:match.start()]
+                before = self._text[:match.start()] if match else self._text
+                bad = fatal and re.search(fatal, before, re.MULTILINE)
+                if match and not bad:
                     self._text = self._text[match.end():]
                     return before, match
-                bad = fatal and re.search(fatal, self._text, re.MULTILINE)
                 if bad:
                     raise ConsoleError(f"{bad.group()!r} while waiting for {pattern!r}")
                 left = deadline - time.monotonic()
@@ -90,6 +90,11 @@ class Console:
                     raise ConsoleError(
                         f"no {pattern!r} within {timeout * SCALE:.0f} s")
                 self._changed.wait(left)
+
+    def peek(self):
+        """What has been said since the last match."""
+        with self._changed:
+            return self._text
 
     def send(self, text):
         data = text.encode()

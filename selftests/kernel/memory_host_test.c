@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "kselftest_harness.h"
+#include "mm.h"
 #include "touch.h"
 
 #define PAGE	0x1000ull
@@ -61,15 +62,6 @@ static bool faults(struct vcpu *v, u64 gpa, u32 access, int error)
 	r = access & VMM_ACCESS_WRITE ? touch_write(v, gpa, 1) : touch_read(v, gpa, &value);
 	return r == VMM_EXIT_FAULT && f->gpa == gpa && f->error == error &&
 	       (f->access & VMM_ACCESS_WRITE) == access;
-}
-
-static void write_file(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY | O_CLOEXEC);
-
-	if (fd < 0 || write(fd, text, strlen(text)) < 0)
-		vm_die("cannot write %s: %s", path, strerror(errno));
-	close(fd);
 }
 
 static int new_memfd(u64 size)
@@ -358,7 +350,7 @@ TEST_F(host, hugetlb_pages_are_mapped_large)
 	u32 *p;
 	u64 i;
 
-	write_file("/proc/sys/vm/nr_hugepages", "16");
+	mm_write("/proc/sys/vm/nr_hugepages", "16");
 	p = mmap(NULL, HUGE_SIZE, PROT_READ | PROT_WRITE,
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB, -1, 0);
 	if (p == MAP_FAILED)
@@ -371,68 +363,7 @@ TEST_F(host, hugetlb_pages_are_mapped_large)
 		EXPECT_EQ(i, p[(i + PAGE) / 4]);
 	munmap(p, HUGE_SIZE);
 	EXPECT_TRUE(faults(self->v, AREA + PAGE, 0, -EFAULT));
-	write_file("/proc/sys/vm/nr_hugepages", "0");
-}
-
-#define GIB		(1ull << 30)
-#define GIGANTIC	"/sys/kernel/mm/hugepages/hugepages-1048576kB/nr_hugepages"
-
-/* one table less than with pages of 2 MiB; the lab sets a page aside for that */
-TEST_F(host, gigantic_pages_are_mapped_large)
-{
-	struct vmm_info info;
-	u64 i;
-	u32 *p;
-
-	ASSERT_EQ(0, vm_ioctl(self->vm->dev, VMM_GET_INFO, &info));
-	if (access(GIGANTIC, W_OK))
-		SKIP(return, "the CPU has no pages of 1 GiB");
-	write_file(GIGANTIC, "1");
-	p = mmap(NULL, GIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS |
-		 MAP_HUGETLB | 30 << MAP_HUGE_SHIFT, -1, 0);
-	if (p == MAP_FAILED) {
-		write_file(GIGANTIC, "0");
-		SKIP(return, "no page of 1 GiB to be had");
-	}
-	p[0] = 1;
-	ASSERT_EQ(0, map(self->vm, AREA, GIB, p, 0));
-	/* the table of level 3 is there already */
-	read_at(self->v, 0);
-	EXPECT_EQ(info.features & VMM_FEAT_1G ? 0 : 4, tables_for(self->v, AREA, 16 * MIB));
-	for (i = 0; i < GIB; i += 64 * MIB)
-		EXPECT_EQ(VMM_EXIT_NONE, touch_write(self->v, AREA + i, i));
-	for (i = 0; i < GIB; i += 64 * MIB)
-		EXPECT_EQ(i, p[i / 4]);
-
-	/* tracked: small pages, and no write is overlooked */
-	struct vmm_track t = { .gpa = AREA + 64 * MIB, .size = 64 * PAGE,
-			       .flags = VMM_TRACK_DIRTY };
-	u64 map = 0;
-	struct vmm_harvest h = { .gpa = t.gpa, .size = t.size, .bitmap = (uintptr_t)&map,
-				 .flags = VMM_TRACK_DIRTY | VMM_HARVEST_CLEAR };
-
-	ASSERT_EQ(0, vm_ioctl(self->vm->fd, VMM_TRACK, &t));
-	EXPECT_EQ(64 * MIB, read_at(self->v, t.gpa));
-	EXPECT_EQ(VMM_EXIT_NONE, touch_write(self->v, t.gpa + 5 * PAGE, 1));
-	EXPECT_EQ(1, vm_ioctl(self->vm->fd, VMM_HARVEST, &h));
-	EXPECT_EQ(1ull << 5, map);
-
-	munmap(p, GIB);
-	EXPECT_TRUE(faults(self->v, AREA, 0, -EFAULT));
-	write_file(GIGANTIC, "0");
-}
-
-static long read_number(const char *path)
-{
-	FILE *f = fopen(path, "re");
-	long n = -1;
-
-	if (f) {
-		if (fscanf(f, "%ld", &n) != 1)
-			n = -1;
-		fclose(f);
-	}
-	return n;
+	mm_write("/proc/sys/vm/nr_hugepages", "0");
 }
 
 #define KSM	"/sys/kernel/mm/ksm/"
@@ -448,12 +379,12 @@ TEST_F(host, merged_pages_come_apart_when_written)
 	ASSERT_EQ(0, map(self->vm, AREA, TWINS * PAGE, p, 0));
 	for (i = 0; i < TWINS; i++)
 		EXPECT_EQ(VMM_EXIT_NONE, touch_write(self->v, AREA + i * PAGE, 4711));
-	write_file(KSM "pages_to_scan", "1000");
-	write_file(KSM "sleep_millisecs", "5");
-	write_file(KSM "run", "1");
-	while (read_number(KSM "pages_sharing") < TWINS / 2 && vm_now_ms() < until)
+	mm_write(KSM "pages_to_scan", "1000");
+	mm_write(KSM "sleep_millisecs", "5");
+	mm_write(KSM "run", "1");
+	while (mm_number(KSM "pages_sharing") < TWINS / 2 && vm_now_ms() < until)
 		usleep(10000);
-	EXPECT_LE(TWINS / 2, read_number(KSM "pages_sharing"));
+	EXPECT_LE(TWINS / 2, mm_number(KSM "pages_sharing"));
 	for (i = 0; i < TWINS; i += 3)
 		EXPECT_EQ(4711, read_at(self->v, AREA + i * PAGE));
 	for (i = 0; i < TWINS; i += 3)
@@ -462,7 +393,7 @@ TEST_F(host, merged_pages_come_apart_when_written)
 		EXPECT_EQ(i % 3 ? 4711 : i, p[i * 1024]);
 		EXPECT_EQ(i % 3 ? 4711 : i, read_at(self->v, AREA + i * PAGE));
 	}
-	write_file(KSM "run", "2");
+	mm_write(KSM "run", "2");
 }
 
 /*
@@ -507,20 +438,6 @@ TEST_F(host, what_the_guest_wrote_reaches_the_disk)
 
 #define SWAPPED	(8 * MIB)
 
-static long vmstat(const char *name)
-{
-	FILE *f = fopen("/proc/vmstat", "re");
-	char line[128];
-	long n = -1;
-	size_t len = strlen(name);
-
-	while (f && n < 0 && fgets(line, sizeof(line), f))
-		if (!strncmp(line, name, len) && line[len] == ' ')
-			n = atol(line + len);
-	fclose(f);
-	return n;
-}
-
 /*
  * All of it, and all of it: pages that the guest used since are spared by the
  * first MADV_PAGEOUT, which makes them old.
@@ -535,11 +452,10 @@ static void page_out(void *p)
 TEST_F(host, what_the_guest_wrote_survives_swap)
 {
 	u32 *p = touch_alloc(SWAPPED, 2 * MIB);
-	long out = vmstat("pswpout");
+	long out = mm_vmstat("pswpout");
 	u64 i, round;
 
-	if (system("modprobe -q zram && echo 64M >/sys/block/zram0/disksize && "
-		   "mkswap -q /dev/zram0 && swapon /dev/zram0"))
+	if (!mm_swap_on())
 		SKIP(return, "no zram to swap to");
 	ASSERT_EQ(0, map(self->vm, AREA, SWAPPED, p, 0));
 	for (round = 1; round < 4; round++) {
@@ -552,8 +468,8 @@ TEST_F(host, what_the_guest_wrote_survives_swap)
 		for (i = 0; i < SWAPPED / PAGE; i += 1 + round)
 			EXPECT_EQ(round << 16 | i, p[i * 1024]);
 	}
-	EXPECT_LE(out + (long)(3 * SWAPPED / PAGE / 8), vmstat("pswpout"));
-	EXPECT_EQ(0, system("swapoff /dev/zram0 && echo 1 >/sys/block/zram0/reset"));
+	EXPECT_LE(out + (long)(3 * SWAPPED / PAGE / 8), mm_vmstat("pswpout"));
+	EXPECT_EQ(0, mm_swap_off());
 }
 
 /* how many of every second page, from the first on, are in memory */
@@ -604,8 +520,7 @@ TEST_F(host, pages_that_the_guest_reads_are_not_reclaimed)
 		SKIP(return, "this CPU's nested page tables have no accessed bits");
 	if (!pageout_asks())
 		SKIP(return, "this kernel's MADV_PAGEOUT takes pages in use, too");
-	if (system("modprobe -q zram && echo 64M >/sys/block/zram0/disksize && "
-		   "mkswap -q /dev/zram0 && swapon /dev/zram0"))
+	if (!mm_swap_on())
 		SKIP(return, "no zram to swap to");
 	madvise(p, SWAPPED, MADV_NOHUGEPAGE);
 	for (i = 0; i < SWAPPED / PAGE; i++)
@@ -623,7 +538,7 @@ TEST_F(host, pages_that_the_guest_reads_are_not_reclaimed)
 	       resident(p, 1));
 	EXPECT_LT(SWAPPED / PAGE / 2 * 9 / 10, resident(p, 0));
 	EXPECT_GT(SWAPPED / PAGE / 2 / 10, resident(p, 1));
-	EXPECT_EQ(0, system("swapoff /dev/zram0 && echo 1 >/sys/block/zram0/reset"));
+	EXPECT_EQ(0, mm_swap_off());
 }
 
 /* MADV_FREE: gone or kept as it was, but a later write of the guest stays */

@@ -35,23 +35,6 @@ static int read_list(int fd, unsigned long request)
 	return r;
 }
 
-static u64 find(const char *name)
-{
-	u32 i;
-
-	for (i = 0; i < list_count; i++)
-		if (!strcmp(list[i].name, name))
-			return list[i].value;
-	vm_die("there is no counter `%s`", name);
-}
-
-static u64 vm_stat(struct vm *vm, const char *name)
-{
-	if (read_list(vm->fd, VMM_GET_STATS))
-		vm_die("VMM_GET_STATS failed");
-	return find(name);
-}
-
 FIXTURE(stats) {
 	struct vm *vm;
 	struct vcpu *v;

@@ -189,18 +189,28 @@ struct vcpu *vm_add_vcpu(struct vm *vm)
 	return v;
 }
 
-u64 vcpu_stat(struct vcpu *v, const char *name)
+static u64 stat_of(int fd, unsigned long request, const char *name)
 {
 	struct vmm_stat list[64];
 	struct vmm_stats s = { .count = 64, .stats = (uintptr_t)list };
 	u32 i;
 
-	if (vm_ioctl(v->fd, VMM_GET_VCPU_STATS, &s))
-		vm_die("VMM_GET_VCPU_STATS failed");
+	if (vm_ioctl(fd, request, &s))
+		vm_die("the counters cannot be read");
 	for (i = 0; i < s.count; i++)
 		if (!strcmp(list[i].name, name))
 			return list[i].value;
 	vm_die("there is no counter `%s`", name);
+}
+
+u64 vm_stat(struct vm *vm, const char *name)
+{
+	return stat_of(vm->fd, VMM_GET_STATS, name);
+}
+
+u64 vcpu_stat(struct vcpu *v, const char *name)
+{
+	return stat_of(v->fd, VMM_GET_VCPU_STATS, name);
 }
 
 static void close_fds(struct vm *vm)

@@ -151,7 +151,8 @@ struct vm {
 struct vm *vm_create(size_t ram_size);
 /* vCPU with the next ID, supported CPUID, reset state */
 struct vcpu *vm_add_vcpu(struct vm *vm);
-u64 vcpu_stat(struct vcpu *v, const char *name);	/* a counter of vmm(4) */
+u64 vm_stat(struct vm *vm, const char *name);		/* a counter of vmm(4) */
+u64 vcpu_stat(struct vcpu *v, const char *name);
 /* RAM, `cpus` vCPUs, image at GUEST_IMAGE, vCPU 0 at its entry in real mode */
 struct vm *vm_guest(const char *image, unsigned int cpus);
 void vm_free(struct vm *vm);
