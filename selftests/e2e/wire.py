@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """A link between two vmmds that is cut when "go" comes by."""
+import contextlib
 import select
 import socket
 import threading
@@ -40,7 +41,8 @@ class Wire(threading.Thread):
         a, _ = self.listener.accept()
         b = _socket(self.to)
         b.connect(self.to)
-        with a, b:
+        # either may be gone in the middle
+        with a, b, contextlib.suppress(ConnectionError):
             while True:
                 for s in select.select([a, b], [], [])[0]:
                     data = s.recv(1 << 20)
