@@ -183,6 +183,7 @@ struct vmm_mmu {		/* what a walk depends on */
 };
 
 #define VMM_WALK_LEVELS	5
+#define VMM_CODE_PAGES	8	/* whose walks are remembered */
 
 /* fetch.c: a walk to a page of code, and all that it read */
 struct vmm_code_page {
@@ -291,7 +292,7 @@ struct vmm_vcpu {
 	u32 host_pkru;			/* V  while loaded */
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
-	struct vmm_code_page code;	/* V */
+	struct vmm_code_page code[VMM_CODE_PAGES];	/* V  by page number */
 	u32 door;			/* V  where doorbell.c found the last one */
 	u64 stats[VMM_NSTATS];		/* V  but KICKS: its IPI; read by anyone */
 	u64 tlb_gen;			/* V  vm->tlb_gen seen at the last flush */
