@@ -155,9 +155,9 @@ static int exit_io(struct vmm_vcpu *vcpu)
 	if (f->io.string)
 		show_registers(vcpu);
 	vcpu->pending.next_rip = vmm_next_rip(vcpu, f->insn_len);
-	vcpu->pending.size = f->io.size;
+	vcpu->pending.size = f->io.string ? 0 : f->io.size;
 	vcpu->pending.in = f->io.in;
-	vcpu->pending.string = f->io.string;
+	vcpu->pending.reg = VMM_RAX;
 	vmm_exit_to_user(vcpu, VMM_EXIT_IO);
 	return -1;
 }
@@ -264,29 +264,64 @@ static bool may_be_answered(struct vmm_vcpu *vcpu, bool memory)
 	       vmm_io_at(vcpu->vm, vcpu->fact.npf.gpa);
 }
 
-/* 1: done; 0: an instruction that cannot be read here; -1: the monitor's */
-static int answer_write(struct vmm_vcpu *vcpu)
+/* 0: *m is the MOV that exited; -EFAULT: it cannot be read here; -EINVAL: another */
+static int device_mov(struct vmm_vcpu *vcpu, struct vmm_insn_mov *m)
 {
-	u64 gpa = vcpu->fact.npf.gpa;
-	struct vmm_insn_mov m;
-	u64 value;
+	const struct vmm_fact *f = &vcpu->fact;
+	bool write = f->npf.access & VMM_ACCESS_WRITE;
 	int r;
 
 	/* an event whose frame goes there is nothing of the instruction's */
-	if (vcpu->ev.type)
-		return -1;
-	r = vmm_insn_mov(vcpu, &m);
-	if (r == -EFAULT)
-		return 0;
+	if (vcpu->ev.type || f->npf.access & VMM_ACCESS_FETCH)
+		return -EINVAL;
+	r = vmm_insn_mov(vcpu, m);
+	if (r)
+		return r;
 	/* one that began in the page before, or other bytes than those that exited */
-	if (r || !m.write || m.offset != (gpa & ~PAGE_MASK))
-		return -1;
-	value = m.has_imm ? m.imm : vcpu->gpr[m.reg];
-	value &= GENMASK_ULL(m.size * 8 - 1, 0);
-	if (!vmm_io_write(vcpu, false, gpa, m.size, value))
+	return m->write == write && m->offset == (f->npf.gpa & ~PAGE_MASK) ? 0 : -EINVAL;
+}
+
+static u64 mov_value(const struct vmm_vcpu *vcpu, const struct vmm_insn_mov *m)
+{
+	u64 value = m->has_imm ? m->imm : vcpu->gpr[m->reg];
+
+	return value & GENMASK_ULL(m->size * 8 - 1, 0);
+}
+
+/* 1: done; 0: an instruction that cannot be read here; -1: the monitor's */
+static int answer_write(struct vmm_vcpu *vcpu)
+{
+	struct vmm_insn_mov m;
+	int r = device_mov(vcpu, &m);
+
+	if (r)
+		return r == -EFAULT ? 0 : -1;
+	if (!vmm_io_write(vcpu, false, vcpu->fact.npf.gpa, m.size, mov_value(vcpu, &m)))
 		return -1;
 	vmm_skip(vcpu, m.len);
 	return 1;
+}
+
+/* the monitor need not decode it; one that a device may see in pieces is for it */
+static bool show_mov(struct vmm_vcpu *vcpu)
+{
+	struct vmm_exit_mmio *mmio = &vcpu->run->exit.mmio;
+	u64 gpa = vcpu->fact.npf.gpa;
+	struct vmm_insn_mov m;
+
+	if (!vcpu->mov_wanted || device_mov(vcpu, &m) || gpa & (m.size - 1))
+		return false;
+	*mmio = (struct vmm_exit_mmio){
+		.gpa = gpa,
+		.access = vcpu->fact.npf.access,
+		.size = m.size,
+		.data = m.write ? mov_value(vcpu, &m) : 0,
+	};
+	vcpu->pending.next_rip = vmm_next_rip(vcpu, m.len);
+	vcpu->pending.size = m.size;
+	vcpu->pending.in = !m.write;
+	vcpu->pending.reg = m.reg;
+	return true;
 }
 
 /*
@@ -308,11 +343,13 @@ static int device_access(struct vmm_vcpu *vcpu, bool memory)
 		if (r > 0 || (!r && vcpu->loaded))
 			return r;
 	}
-	vcpu->run->exit.mmio = (struct vmm_exit_mmio){
-		.gpa = gpa, .access = vcpu->fact.npf.access,
-	};
-	vcpu->pending.string = false;
-	show_registers(vcpu);
+	if (memory || !show_mov(vcpu)) {
+		vcpu->run->exit.mmio = (struct vmm_exit_mmio){
+			.gpa = gpa, .access = vcpu->fact.npf.access,
+		};
+		vcpu->pending.size = 0;
+		show_registers(vcpu);
+	}
 	vmm_exit_to_user(vcpu, VMM_EXIT_MMIO);
 	return -1;
 }

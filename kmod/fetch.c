@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
- * The guest's instruction bytes. Of the page last fetched from the walk is
- * remembered, with every entry that it read: as long as these read the same,
+ * The guest's instruction bytes. Of a few pages fetched from last the walks are
+ * remembered, with every entry that they read: as long as these read the same,
  * another walk would end at the same page. So nobody has to tell us what the guest
- * does with its tables, and what is remembered cannot be stale.
+ * does with its tables, and what is remembered cannot be stale. More than one page:
+ * a driver and the APIC's code take turns for each packet.
  */
 #include <linux/mm.h>
 #include <linux/uaccess.h>
@@ -19,10 +20,15 @@ static void __user *user_at(struct vmm_vm *vm, u64 gpa)
 	return (void __user *)(m.hva + (gpa - m.gpa));
 }
 
+static struct vmm_code_page *code_page(struct vmm_vcpu *vcpu, u64 va)
+{
+	return &vcpu->code[va / PAGE_SIZE % VMM_CODE_PAGES];
+}
+
 static void remember(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va,
 		     const struct vmm_walk *w)
 {
-	struct vmm_code_page *c = &vcpu->code;
+	struct vmm_code_page *c = code_page(vcpu, va);
 	int i;
 
 	c->valid = false;
@@ -45,10 +51,9 @@ static void remember(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va,
 	c->valid = true;
 }
 
-static bool is_remembered(const struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va)
+static bool is_remembered(const struct vmm_vcpu *vcpu, const struct vmm_code_page *c,
+			  const struct vmm_mmu *mmu, u64 va)
 {
-	const struct vmm_code_page *c = &vcpu->code;
-
 	return c->valid && c->va == (va & PAGE_MASK) && c->mmu.cr3 == mmu->cr3 &&
 	       c->mmu.cr0 == mmu->cr0 && c->mmu.cr4 == mmu->cr4 &&
 	       c->mmu.efer == mmu->efer &&
@@ -110,10 +115,11 @@ static noinline int walk_and_read(struct vmm_vcpu *vcpu, const struct vmm_mmu *m
 
 int vmm_fetch(struct vmm_vcpu *vcpu, const struct vmm_mmu *mmu, u64 va, u8 *buf, u32 max)
 {
+	const struct vmm_code_page *c = code_page(vcpu, va);
 	u32 offset = va & ~PAGE_MASK;
 
-	if (offset <= PAGE_SIZE - VMM_FETCH_MAX && is_remembered(vcpu, mmu, va) &&
-	    recall(&vcpu->code, offset, buf))
+	if (offset <= PAGE_SIZE - VMM_FETCH_MAX && is_remembered(vcpu, c, mmu, va) &&
+	    recall(c, offset, buf))
 		return max;
 	return walk_and_read(vcpu, mmu, va, buf, max);
 }

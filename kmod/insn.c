@@ -2,7 +2,7 @@
 /*
  * Fetching and measuring the guest's instruction, for CPUs that do not tell the
  * next RIP, and the few forms of MOV that are used on the APIC page and on
- * doorbells. Everything read here belongs to the guest: it is copied once and
+ * devices. Everything read here belongs to the guest: it is copied once and
  * bounds are ours.
  */
 #include <linux/bits.h>

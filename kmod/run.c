@@ -410,19 +410,22 @@ static int fast_gear(struct vmm_vcpu *vcpu)
 	return r;
 }
 
-/* the monitor has done, or let us do, what the last exit asked for */
-static void complete_exit(struct vmm_vcpu *vcpu, u32 data)
+/* what the guest reads, of `size` bytes: 32 bits clear the upper half, less leaves it */
+static u64 merge(u64 old, u64 data, u8 size)
 {
-	if (vcpu->pending.reason == VMM_EXIT_IO && !vcpu->pending.string) {
-		if (vcpu->pending.in) {
-			u64 mask = vcpu->pending.size == 4 ? ~0ULL :
-				   (1ULL << vcpu->pending.size * 8) - 1;
-			u64 *rax = &vcpu->gpr[VMM_RAX];
+	u64 mask = GENMASK_ULL(size * 8 - 1, 0);
 
-			/* 32 bits clear the upper half, less leaves it */
-			*rax = vcpu->pending.size == 4 ? data :
-			       (*rax & ~mask) | (data & mask);
-		}
+	return size == 4 ? (u32)data : (old & ~mask) | (data & mask);
+}
+
+/* the monitor has done, or (with a size) let us do, what the last exit asked for */
+static void complete_exit(struct vmm_vcpu *vcpu, u64 data)
+{
+	u64 *reg = &vcpu->gpr[vcpu->pending.reg];
+
+	if (vcpu->pending.size) {
+		if (vcpu->pending.in)
+			*reg = merge(*reg, data, vcpu->pending.size);
 		vcpu->rip = vcpu->pending.next_rip;
 	}
 	vmm_skip(vcpu, 0);
@@ -435,12 +438,13 @@ static int take_input(struct vmm_vcpu *vcpu)
 	u32 flags = READ_ONCE(run->flags);
 	u32 set = READ_ONCE(run->set);
 	u32 extint = READ_ONCE(run->extint);
-	u32 data = READ_ONCE(run->exit.io.data);
+	u64 data = vcpu->pending.reason == VMM_EXIT_MMIO ? READ_ONCE(run->exit.mmio.data) :
+							   READ_ONCE(run->exit.io.data);
 	/* each filled where it is wanted, which is seldom */
 	struct vmm_events events __uninitialized;
 	struct vmm_sregs sregs __uninitialized;
 
-	if (flags & ~(VMM_RUN_COMPLETE | VMM_RUN_WINDOW | VMM_RUN_EXTINT) ||
+	if (flags & ~(VMM_RUN_COMPLETE | VMM_RUN_WINDOW | VMM_RUN_EXTINT | VMM_RUN_MOV) ||
 	    set & ~(VMM_STATE_REGS | VMM_STATE_SREGS | VMM_STATE_EVENTS))
 		return -EINVAL;
 	if (flags & VMM_RUN_COMPLETE && !vcpu->pending.reason)
@@ -478,6 +482,7 @@ static int take_input(struct vmm_vcpu *vcpu)
 		vcpu->ev.extint_vector = extint;
 	}
 	vcpu->window_wanted = flags & VMM_RUN_WINDOW;
+	vcpu->mov_wanted = flags & VMM_RUN_MOV;
 	vcpu->pending.reason = VMM_EXIT_NONE;
 	WRITE_ONCE(run->flags, 0);
 	WRITE_ONCE(run->set, 0);

@@ -183,6 +183,7 @@ struct vmm_mmu {		/* what a walk depends on */
 };
 
 #define VMM_WALK_LEVELS	5
+#define VMM_CODE_PAGES	8	/* whose walks are remembered */
 
 /* fetch.c: a walk to a page of code, and all that it read */
 struct vmm_code_page {
@@ -245,6 +246,7 @@ struct vmm_vcpu {
 	u64 tsc_offset;			/* V  guest TSC = vmm_host_tsc() + this */
 	struct vmm_events ev;		/* V  type..error: deliver before all else */
 	bool window_wanted;		/* V  monitor waits to inject ExtINT */
+	bool mov_wanted;		/* V  ... and need not decode MOVs to devices */
 	int offer;			/* V  vector the next entry may deliver, or -1 */
 	bool taken;			/* V  and the last one did */
 	bool irq_window;		/* V  exit once the guest could take an interrupt */
@@ -253,9 +255,9 @@ struct vmm_vcpu {
 	struct {			/* V  the exit the monitor is to complete */
 		u32 reason;		/*    enum vmm_exit, or NONE */
 		u64 next_rip;
-		u8 size;
+		u8 size;		/*    0: it writes the registers itself */
 		bool in;
-		bool string;
+		u8 reg;			/*    enum vmm_gpr that is read into */
 	} pending;
 
 	unsigned long requests;		/* a  bits of enum vmm_request */
@@ -291,7 +293,7 @@ struct vmm_vcpu {
 	u32 host_pkru;			/* V  while loaded */
 	void *fpu;			/* V  XSAVE area, 64-byte aligned */
 
-	struct vmm_code_page code;	/* V */
+	struct vmm_code_page code[VMM_CODE_PAGES];	/* V  by page number */
 	u32 door;			/* V  where doorbell.c found the last one */
 	u64 stats[VMM_NSTATS];		/* V  but KICKS: its IPI; read by anyone */
 	u64 tlb_gen;			/* V  vm->tlb_gen seen at the last flush */

@@ -225,9 +225,21 @@ static void exit_io(struct vcpu *v)
 	run->flags |= VMM_RUN_COMPLETE;
 }
 
+/* a MOV that the module has decoded */
+static void exit_mov(struct vcpu *v, struct vmm_exit_mmio *m)
+{
+	if (m->access & VMM_ACCESS_WRITE)
+		machine_mmio_write(v->vm->machine, m->gpa, m->data, m->size);
+	else
+		m->data = machine_mmio_read(v->vm->machine, m->gpa, m->size);
+	v->api.run->flags |= VMM_RUN_COMPLETE;
+}
+
 static void exit_mmio(struct vcpu *v)
 {
-	if (v->api.run->events.type != VMM_EVENT_NONE) {
+	if (v->api.run->exit.mmio.size) {
+		exit_mov(v, &v->api.run->exit.mmio);
+	} else if (v->api.run->events.type != VMM_EVENT_NONE) {
 		/* no instruction did that, and there is nothing to execute */
 		vcpu_report(v, "the delivery of an interrupt or exception touched an address where no memory is");
 		vm_crashed(v->vm, VM_EXIT_CRASHED);
@@ -310,6 +322,7 @@ static void vcpu_step(struct vcpu *v)
 	int ret;
 
 	vcpu_extint(v);
+	v->api.run->flags |= VMM_RUN_MOV;
 	ret = api_run(&v->api);
 	if (!ret) {
 		vcpu_exit(v);

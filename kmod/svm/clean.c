@@ -10,21 +10,18 @@
 #include "svm/svm.h"
 
 /* the fields that many hands write are compared instead of watched over */
-static void intercepts_of(const struct vmcb *v, u64 *out)
-{
-	out[0] = v->intercept_cr | (u64)v->intercept_dr << 32;
-	out[1] = v->intercept_exc | (u64)v->intercept3 << 32;
-	out[2] = v->tsc_offset;
-}
-
 u64 svm_clean_take(struct svm_vcpu *svm)
 {
-	u64 now[3] __uninitialized, clean = svm->clean;
+	const struct vmcb *v = svm->vmcb;
+	u64 registers = v->intercept_cr | (u64)v->intercept_dr << 32;
+	u64 events = v->intercept_exc | (u64)v->intercept3 << 32;
+	u64 clean = svm->clean;
 
-	intercepts_of(svm->vmcb, now);
-	if (now[0] != svm->intercepts[0] || now[1] != svm->intercepts[1] ||
-	    now[2] != svm->intercepts[2]) {
-		memcpy(svm->intercepts, now, sizeof(now));
+	if (registers != svm->intercepts[0] || events != svm->intercepts[1] ||
+	    v->tsc_offset != svm->intercepts[2]) {
+		svm->intercepts[0] = registers;
+		svm->intercepts[1] = events;
+		svm->intercepts[2] = v->tsc_offset;
 		clean &= ~CLEAN_INTERCEPTS;
 	}
 	svm->clean = CLEAN_KEPT;

@@ -199,7 +199,7 @@ TEST_F(exits, mmio_record)
 	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
 	EXPECT_EQ(0xd0000123, m->gpa);
 	EXPECT_EQ(VMM_ACCESS_WRITE, m->access);
-	EXPECT_EQ(0, m->pad);
+	EXPECT_EQ(0, m->size);
 	EXPECT_EQ(GUEST_IMAGE, self->run->regs.rip);
 	self->run->regs.rip += 5;
 	self->run->set = VMM_STATE_REGS;
@@ -214,6 +214,57 @@ TEST_F(exits, mmio_record)
 	vcpu_complete(self->v);
 	NEXT_IO(0x99);
 	EXPECT_EQ(0xfeedface, regs(self->v)->gpr[VMM_RAX]);
+}
+
+/* VMM_RUN_MOV: the kernel has decoded it, and completes it */
+TEST_F(exits, mmio_mov)
+{
+	struct vmm_exit_mmio *m = &self->run->exit.mmio;
+
+	/* 32-bit: mov [0xd0000120],eax; mov [0xd0000121],ax; mov bl,[0xd0000457] */
+	CODE(0xa3, 0x20, 0x01, 0x00, 0xd0, 0x66, 0xa3, 0x21, 0x01, 0x00, 0xd0,
+	     0x8a, 0x1d, 0x57, 0x04, 0x00, 0xd0, 0xe6, 0x99);
+	vcpu_start32(self->v, GUEST_IMAGE);
+	set_regs(self->v, VMM_RAX, 0x11223344);
+	set_regs(self->v, VMM_RBX, 0x55667788);
+	self->run->flags = VMM_RUN_MOV;
+	ASSERT_EQ(0, vcpu_exit(self->v));
+	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+	EXPECT_EQ(0xd0000120, m->gpa);
+	EXPECT_EQ(VMM_ACCESS_WRITE, m->access);
+	EXPECT_EQ(4, m->size);
+	EXPECT_EQ(0x11223344, m->data);
+	EXPECT_EQ(0, self->run->valid);
+	/* not completed: again, and whoever did not ask decodes it himself */
+	ASSERT_EQ(0, vcpu_exit(self->v));
+	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+	EXPECT_EQ(0, m->size);
+	EXPECT_EQ(GUEST_IMAGE, self->run->regs.rip);
+	self->run->flags = VMM_RUN_MOV;
+	ASSERT_EQ(0, vcpu_exit(self->v));
+	EXPECT_EQ(4, m->size);
+	/* the next one is not aligned */
+	self->run->flags = VMM_RUN_MOV;
+	vcpu_complete(self->v);
+	ASSERT_EQ(0, vcpu_exit(self->v));
+	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+	EXPECT_EQ(0xd0000121, m->gpa);
+	EXPECT_EQ(0, m->size);
+	EXPECT_EQ(GUEST_IMAGE + 5, self->run->regs.rip);
+	self->run->regs.rip += 6;
+	self->run->set = VMM_STATE_REGS;
+	self->run->flags = VMM_RUN_MOV;
+	vcpu_complete(self->v);
+	ASSERT_EQ(0, vcpu_exit(self->v));
+	ASSERT_EQ(VMM_EXIT_MMIO, self->run->reason);
+	EXPECT_EQ(0xd0000457, m->gpa);
+	EXPECT_EQ(0, m->access);
+	EXPECT_EQ(1, m->size);
+	m->data = 0xfff5;
+	vcpu_complete(self->v);
+	NEXT_IO(0x99);
+	EXPECT_EQ(0x556677f5, regs(self->v)->gpr[VMM_RBX]);
+	EXPECT_EQ(GUEST_IMAGE + 17, regs(self->v)->rip);
 }
 
 TEST_F(exits, mmio_again_without_complete)

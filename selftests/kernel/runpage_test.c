@@ -40,7 +40,7 @@ static void scribble(struct scribbler *s)
 
 	switch (r & 7) {
 	case 0:		/* all that RUN looks at first */
-		s->v->run->flags = r >> 8 & 7;
+		s->v->run->flags = r >> 8 & 15;
 		s->v->run->set = r >> 16 & 7;
 		s->v->run->extint = r >> 24 & 0x1ff;
 		break;

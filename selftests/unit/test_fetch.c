@@ -122,6 +122,24 @@ static void test_again(void **state)
 	expect(VA + 0x20, CODE + 0x20, false);
 }
 
+/* those of a driver and of what it calls: neither pushes the other out */
+static void test_pages_in_turn(void **state)
+{
+	int i;
+
+	entry(3)[1] = OTHER | 7;
+	expect(VA, CODE, true);
+	expect(VA + 0x1000, OTHER, true);
+	for (i = 0; i < 3; i++) {
+		expect(VA + i, CODE + i, false);
+		expect(VA + 0x1000 + i, OTHER + i, false);
+	}
+	/* what an entry of one says does not matter to the other */
+	entry(3)[1] = CODE | 7;
+	expect(VA, CODE, false);
+	expect(VA + 0x1000, CODE, true);
+}
+
 static void test_entries(void **state)
 {
 	static const u64 bit[] = { 1 << 5, 1 << 9, 1ULL << 63 };
@@ -226,7 +244,8 @@ static void test_32(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(test_again), T(test_entries), T(test_gone), T(test_registers),
+		T(test_again), T(test_pages_in_turn), T(test_entries), T(test_gone),
+		T(test_registers),
 		T(test_memory_moves), T(test_edge), T(test_32),
 	};
 

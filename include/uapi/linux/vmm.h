@@ -406,11 +406,16 @@ struct vmm_exit_io {
 #define VMM_ACCESS_WRITE	(1U << 0)
 #define VMM_ACCESS_FETCH	(1U << 1)
 
-/* regs and sregs are valid: decode at CS:RIP, do it, write regs back */
+/*
+ * size 0: regs and sregs are valid: decode at CS:RIP, do it, write regs back.
+ * Otherwise, which only VMM_RUN_MOV brings, it is a MOV of so many bytes, aligned,
+ * and no registers are shown.
+ */
 struct vmm_exit_mmio {
 	__u64 gpa;		/* of the first byte that faulted */
 	__u32 access;		/* VMM_ACCESS_* */
-	__u32 pad;
+	__u32 size;		/* 0, 1, 2, 4, 8 */
+	__u64 data;		/* with a size: written; or to be filled in, read */
 };
 
 struct vmm_exit_fault {
@@ -441,6 +446,7 @@ struct vmm_exit_failed {
 #define VMM_RUN_COMPLETE	(1U << 0)	/* the exit's instruction is done */
 #define VMM_RUN_WINDOW		(1U << 1)	/* exit when ExtINT can be taken */
 #define VMM_RUN_EXTINT		(1U << 2)	/* deliver `extint` now */
+#define VMM_RUN_MOV		(1U << 3)	/* exit.mmio may have a size */
 
 struct vmm_run {
 	/* in; `kick` may be written at any time, the rest between RUNs */
