@@ -93,6 +93,13 @@ static int wait_for(struct channel *c, int fd, short events, uint64_t until)
 	return channel_check(c);
 }
 
+bool channel_woken(const struct channel *c)
+{
+	struct pollfd p = { .fd = c->wake_fd, .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
 int channel_sleep(struct channel *c, uint64_t until)
 {
 	int ret = 0;

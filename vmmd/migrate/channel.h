@@ -55,6 +55,7 @@ bool channel_readable(struct channel *c);
 int channel_check(struct channel *c);
 /* wait until wake_fd or that time */
 int channel_sleep(struct channel *c, uint64_t until);
+bool channel_woken(const struct channel *c);	/* is wake_fd readable now */
 /* nothing more is sent; read what still comes, for at most that long */
 void channel_linger(struct channel *c, uint64_t ns);
 

@@ -263,7 +263,7 @@ int streams_in_wait(struct streams_in *i, uint32_t number, struct channel *first
 		pthread_mutex_unlock(&i->lock);
 		if (ret || done)
 			break;
-		ret = loop_now() > end ? -ETIMEDOUT : channel_sleep(first, loop_now() + 1);
+		ret = channel_woken(first) ? -ECANCELED : loop_now() > end ? -ETIMEDOUT : 0;
 		if (ret)
 			snprintf(err, errlen, "%s: its streams: %s", first->peer, strerror(-ret));
 	}
