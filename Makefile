@@ -23,7 +23,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .SECONDARY:
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
-.PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves parity unit debug
+.PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves check-promise parity unit debug
 .PHONY: mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
@@ -180,6 +180,8 @@ CPU ?= svm
 CPUS ?= 1
 # How often it is done in check-moves.
 MOVES ?= 50
+# And in check-promise, where time is exact and the emulator slow.
+PROMISES ?= 100
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
 # the other what enters and leaves guests; two CPUs what needs two; one lane is
@@ -212,7 +214,7 @@ check-vmx: all image
 # And what takes too long for every day.
 check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
-		check-soak check-moves 'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
+		check-soak check-moves 'check-promise PROMISES=20' 'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
 		'check-boot CPU=vmx CPUS=2 SMP=2' 'check-boot CPU=vmx FULL=1'
 
 # The README's table of both vendors, from what the last "make check" found.
@@ -290,6 +292,12 @@ check-moves:
 		"selftests/e2e/snapshot.py --rounds $(MOVES) --kernel $(B)/kernel/$(series)/vmlinuz \
 			--modules $(B)/kernel/$(series) --work $$(mktemp -d)"
 
+# Moved again and again, and never standing still for longer than was promised.
+check-promise:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 20000 \
+		"selftests/e2e/promise.py --moves $(PROMISES) --load $(B)/bench/load \
+			--kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
+
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/boot.py --in-place \
@@ -322,6 +330,10 @@ check-soak: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 
 check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 	$(lab) --timeout 7200 -- make check-moves DEBUG=$(DEBUG) MOVES=$(MOVES)
+
+check-promise: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd $(B)/bench/load
+	scripts/lab --icount --kernel $(KERNEL) --timeout 20000 \
+		-- make check-promise DEBUG=$(DEBUG) PROMISES=$(PROMISES)
 
 # Of the kernel, what the labs that share no files do not have.
 guest_files = $(wildcard $(addprefix $(B)/kernel/$(KERNEL)/,boot/vmlinuz-* \
@@ -397,6 +409,7 @@ help:
 	@echo '  check-snapshot  a part of that, on slow CPUs: a guest is saved and restored (CPU=vmx)'
 	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
 	@echo '  check-moves     a guest moves, and is saved and restored, 50 times (MOVES=5)'
+	@echo '  check-promise   100 times, idle and writing, each within its --downtime (PROMISES=5)'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'
 	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'
