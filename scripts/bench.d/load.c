@@ -294,12 +294,14 @@ static void dirty(uint8_t *memory, unsigned long bytes, unsigned long kib)
 
 /*
  * Of so much memory that is in use: "write N" writes to N KiB of it, "dirty N" to N
- * KiB each second until the next line comes; any other only wants an answer.
+ * KiB each second until the next line comes, until when "spin" does not sleep; any
+ * other only wants an answer.
  */
 static void memory(char **arg)
 {
 	unsigned long bytes = strtoul(arg[0], NULL, 0) << 20, kib;
 	uint8_t *memory = aligned_alloc(PAGE, bytes);
+	struct pollfd p = { .fd = 0, .events = POLLIN };
 	char line[64];
 
 	if (!memory || !bytes)
@@ -315,6 +317,8 @@ static void memory(char **arg)
 		puts("here");
 		if (sscanf(line, "dirty %lu", &kib) == 1)
 			dirty(memory, bytes, kib);
+		while (!strcmp(line, "spin\n") && !poll(&p, 1, 0))
+			;
 	}
 }
 
