@@ -6,9 +6,10 @@ import os
 import socket
 import time
 
-from common import Failure
+from common import Failure, say
 
 PATIENCE = 120 * 10**9      # ns of the lab's clock that a migration may take
+DOUBT = 15 * 10**9          # and after which it is thought to have no end
 
 
 class Qmp:
@@ -38,15 +39,21 @@ class Qmp:
 
     def migrate(self, uri, downtime, bandwidth=0):
         """Promised so many ms, over so many bytes/s (0: as fast as it goes); the ms
-        that the guest stood still. The source is left, and does not run."""
+        that the guest stood still. The source is left, and does not run. QEMU does not
+        give up: if it comes to no end it is allowed twice the time, and so on."""
         self.run("migrate-set-parameters", **{"downtime-limit": downtime,
                                               "max-bandwidth": bandwidth})
         self.run("migrate", uri=uri)
-        deadline = time.monotonic_ns() + PATIENCE
+        start = time.monotonic_ns()
+        doubt = start + DOUBT
         while True:
             state = self.run("query-migrate")
             if state.get("status") == "completed":
                 return state["downtime"]
-            if state.get("status") == "failed" or time.monotonic_ns() > deadline:
+            if state.get("status") == "failed" or time.monotonic_ns() > start + PATIENCE:
                 raise Failure("QEMU: migration to %s: %s" % (uri, state))
+            if time.monotonic_ns() > doubt:
+                downtime, doubt = 2 * downtime, doubt + DOUBT
+                say("QEMU: no end in sight: allowed %d ms" % downtime)
+                self.run("migrate-set-parameters", **{"downtime-limit": downtime})
             time.sleep(0.05)
