@@ -24,7 +24,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
 .PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves
-.PHONY: check-hotplug parity unit debug mini bench-baseline bench-readme
+.PHONY: check-hotplug check-promise parity unit debug mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
 
@@ -180,6 +180,8 @@ CPU ?= svm
 CPUS ?= 1
 # How often it is done in check-moves.
 MOVES ?= 50
+# And in check-promise, where time is exact and the emulator slow.
+PROMISES ?= 100
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
 # the other what enters and leaves guests; two CPUs what needs two; one lane is
@@ -214,7 +216,8 @@ check-vmx: all image
 # And what takes too long for every day.
 check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
-		check-soak check-moves $(KERNELS:%='check-hotplug KERNEL=%') \
+		check-soak check-moves 'check-promise PROMISES=20' \
+		$(KERNELS:%='check-hotplug KERNEL=%') \
 		'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
 		'check-boot CPU=vmx CPUS=2 SMP=2' 'check-boot CPU=vmx FULL=1'
 
@@ -300,6 +303,12 @@ check-moves:
 			--modules $(B)/kernel/$(series) --work $$(mktemp -d)" \
 		"selftests/e2e/boot_moved.py --image $(B)/disk.img --rounds 9 --work $$(mktemp -d)"
 
+# Moved again and again, and never standing still for longer than was promised.
+check-promise:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 20000 \
+		"selftests/e2e/promise.py --moves $(PROMISES) --load $(B)/bench/load \
+			--kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
+
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/boot.py --in-place \
@@ -336,6 +345,10 @@ check-hotplug: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd
 
 check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
 	$(lab) --mem 4000 --timeout 7200 -- make check-moves DEBUG=$(DEBUG) MOVES=$(MOVES)
+
+check-promise: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd $(B)/bench/load
+	scripts/lab --icount --kernel $(KERNEL) --timeout 20000 \
+		-- make check-promise DEBUG=$(DEBUG) PROMISES=$(PROMISES)
 
 # Of the kernel, what the labs that share no files do not have.
 guest_files = $(wildcard $(addprefix $(B)/kernel/$(KERNEL)/,boot/vmlinuz-* release \
@@ -415,6 +428,7 @@ help:
 	@echo '  check-soak      16 guests at once for ten minutes (SOAK="--guests 4 --seconds 60")'
 	@echo '  check-hotplug   two guests with 4 CPUs, while a CPU of the host goes and comes'
 	@echo '  check-moves     a guest moves, and is saved and restored, 50 times (MOVES=5)'
+	@echo '  check-promise   100 times, idle and writing, each within its --downtime (PROMISES=5)'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'
 	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <linux/aio_abi.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,6 +18,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #define DEPTH_MAX	64
@@ -238,6 +240,88 @@ static void ping(char **arg)
 			err(1, "ping");
 }
 
+/* ---- memory MIB ------------------------------------------------------------------- */
+
+#define PAGE		4096ul
+#define TICK_MS		10	/* that a guest which writes all the time sleeps in between */
+
+static unsigned long long now_ns(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec * 1000000000ull + t.tv_nsec;
+}
+
+/* Nothing that could be packed. */
+static void fill(uint64_t *at, unsigned long bytes)
+{
+	uint64_t x = 88172645463325252ull;
+	unsigned long i;
+
+	for (i = 0; i < bytes / sizeof(*at); i++) {
+		x ^= x << 13;
+		x ^= x >> 7;
+		x ^= x << 17;
+		at[i] = x;
+	}
+}
+
+/* One page after the other, so that none is written twice before all are. */
+static void touch(uint8_t *memory, unsigned long bytes, unsigned long pages)
+{
+	static unsigned long at;
+
+	for (; pages; pages--, at = (at + PAGE) % bytes)
+		++*(uint64_t *)(memory + at);
+}
+
+/* Until there is a line to read. What it was held up for it does not make up for. */
+static void dirty(uint8_t *memory, unsigned long bytes, unsigned long kib)
+{
+	struct pollfd p = { .fd = 0, .events = POLLIN };
+	unsigned long long last = now_ns(), now, ns, owed = 0;
+
+	while (!poll(&p, 1, TICK_MS)) {
+		now = now_ns();
+		ns = now - last;
+		last = now;
+		owed += (ns < 20000000 ? ns : 20000000) * kib;
+		touch(memory, bytes, owed / (1000000000ull * PAGE / 1024));
+		owed %= 1000000000ull * PAGE / 1024;
+	}
+}
+
+/*
+ * Of so much memory that is in use: "write N" writes to N KiB of it, "dirty N" to N
+ * KiB each second until the next line comes, until when "spin" does not sleep; any
+ * other only wants an answer.
+ */
+static void memory(char **arg)
+{
+	unsigned long bytes = strtoul(arg[0], NULL, 0) << 20, kib;
+	uint8_t *memory = aligned_alloc(PAGE, bytes);
+	struct pollfd p = { .fd = 0, .events = POLLIN };
+	char line[64];
+
+	if (!memory || !bytes)
+		err(1, "%s MiB", arg[0]);
+	/* what poll() says is not to be in a buffer */
+	setvbuf(stdin, NULL, _IONBF, 0);
+	setvbuf(stdout, NULL, _IOLBF, 0);
+	fill((uint64_t *)memory, bytes);
+	puts("filled");
+	while (fgets(line, sizeof(line), stdin)) {
+		if (sscanf(line, "write %lu", &kib) == 1)
+			touch(memory, bytes, kib * 1024 / PAGE);
+		puts("here");
+		if (sscanf(line, "dirty %lu", &kib) == 1)
+			dirty(memory, bytes, kib);
+		while (!strcmp(line, "spin\n") && !poll(&p, 1, 0))
+			;
+	}
+}
+
 /* ---- time PROGRAM ARGUMENT... ---------------------------------------------------- */
 
 static void time_program(char **arg)
@@ -265,6 +349,7 @@ static const struct {
 	{ "serve", 1, serve },
 	{ "send", 3, send_bulk },
 	{ "ping", 3, ping },
+	{ "memory", 1, memory },
 	{ "time", 1, time_program },
 };
 
@@ -280,6 +365,6 @@ int main(int argc, char **argv)
 		finish();
 		return 0;
 	}
-	fputs("usage: load compute|read|serve|send|ping|time ...; see its source\n", stderr);
+	fputs("usage: load compute|read|serve|send|ping|memory|time ...; see its source\n", stderr);
 	return 2;
 }

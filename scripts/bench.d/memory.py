@@ -3,6 +3,7 @@
 
 import os
 import re
+import time
 
 from common import Failure
 
@@ -33,6 +34,19 @@ class Group:
     def kernel_kb(self):
         with open(self.path + "/memory.stat", encoding="ascii") as f:
             return int(re.search(r"^kernel (\d+)$", f.read(), re.M)[1]) // KB
+
+    def all_kb(self):
+        """Of the processes, of files that they made in memory, and the kernel's."""
+        with open(self.path + "/memory.current", encoding="ascii") as f:
+            return int(f.read()) // KB
+
+    def wait_empty(self):
+        """Until its processes have ended."""
+        while True:
+            with open(self.path + "/cgroup.procs", encoding="ascii") as f:
+                if not f.read():
+                    return
+            time.sleep(0.05)
 
     def overhead(self, pid, guest_kb):
         """KiB: the kernel's, and what the process wrote to outside of the guest's

@@ -19,7 +19,7 @@
 /* of this host's side: they say nothing of the machine, or are elsewhere in a state */
 static const char *const host_side[] = {
 	"help",
-	"no-pv",		/* "cpuid" has what came of it */
+	"no-pv", "features",	/* "cpuid" has what came of it */
 	"firmware",		/* "firmware" has it all */
 	"console", "firmware-log", "detach", "net-vhost",
 };

@@ -385,6 +385,16 @@ static int give_up(struct sender *s, uint64_t predicted)
 		    now->rate >> 10, now->throttle);
 }
 
+/*
+ * The promise would be kept; but as long as rounds halve what is left, one more is
+ * cheap, and leaves room for what was not foreseen.
+ */
+static bool has_room(const struct sender *s, uint64_t before, uint64_t pending)
+{
+	return s->result->now.predicted_ns <= s->params->downtime_ns / 2 ||
+	       pending >= before / 2 || s->result->now.round + 1 >= ROUNDS_MAX;
+}
+
 static int send_rounds(struct sender *s)
 {
 	struct migrate_now *now = &s->result->now;
@@ -399,7 +409,7 @@ static int send_rounds(struct sender *s)
 		pending = s->guest->pending(s->guest->owner);
 		now->predicted_ns = pace_predict(&s->pace, pending);
 		if (now->predicted_ns <= s->params->downtime_ns) {
-			ret = try_to_finish(s);
+			ret = has_room(s, before, pending) ? try_to_finish(s) : 0;
 			if (ret || s->state == SOURCE_MOVED)
 				return ret;
 		} else if (now->round > 1 && pending > before - before / 4) {
