@@ -42,11 +42,11 @@ ROWS = {
     "vm_cost_1": Row("a VM from start to end, alone", "10^6 instructions"),
     "snap_diff_pause": Row("a 2 GiB guest (256 MiB in use) stands still while 57 MiB written since "
                            "are saved (QEMU: all of it)", "ms", most=15),
-    "restore_first": Row("restore of 1 GiB (512 MiB in use), from its start until a CPU is in the "
-                         "guest", "ms", most=5),
+    "restore_first": Row("restore of 1 GiB (512 MiB in use), from its start until a CPU enters "
+                         "the guest; the best of 3, without the host's idle time", "ms", most=5),
     "restore_answer": Row("and until the guest answers on its console", "ms"),
     "clones_25": Row("memory of 25 clones of it that wrote nothing, against that of one "
-                     "(QEMU: a file that they share)", "times", most=1.1),
+                     "(QEMU: a file that they share, reckoned from 5)", "times", most=1.1),
     "move_idle": Row("an idle guest of 1 GiB stands still when it moves, the longest of 5", "ms",
                      most=10),
     "move_dirty": Row("one that writes 16 MiB/s moves over 32 MiB/s, the longest of 5", "ms",
