@@ -195,7 +195,6 @@ lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
-	'check-kernel CPU=vmx NODES=2 TESTS="memory_numa"' \
 	'check-kernel CPU=vmx KERNEL=6.1 TESTS="intr" PARAMS="virt_intr=0"' \
 	'check-kernel CPU=vmx-pml TESTS="abi dirty dirty_race features guests"' \
 	'check-refused CPU=vmx-off' 'check-snapshot CPU=vmx' 'check-boot CPU=vmx'
@@ -219,6 +218,7 @@ check-full: all debug image
 		check-soak check-moves 'check-promise PROMISES=20' \
 		$(KERNELS:%='check-hotplug KERNEL=%') \
 		'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
+		'check-kernel CPU=vmx NODES=2 TESTS="memory_numa"' \
 		'check-boot CPU=vmx CPUS=2 SMP=2' 'check-boot CPU=vmx FULL=1'
 
 # The README's table of both vendors, from what the last "make check" found.
