@@ -84,7 +84,7 @@ const char options_run_help[] =
 "  --forward PROTO:HOST:GUEST\n"
 "                        with --net user: connections to port HOST of 127.0.0.1\n"
 "                        go to port GUEST of the guest; PROTO is tcp or udp; may\n"
-"                        be given 16 times\n"
+"                        be given 16 times; none: forget those before\n"
 "  --ring split          virtqueues have split rings (default)\n"
 "  --ring packed         the guest may choose packed rings\n"
 "  --console stdio       serial console on this terminal; Ctrl-A x ends the\n"
@@ -276,12 +276,16 @@ static int parse_forward(struct parse *p, const char *s)
 	uint64_t h, g;
 	unsigned int i;
 
+	if (!strcmp(s, "none")) {
+		c->nforward = 0;
+		return 0;
+	}
 	host = strchr(s, ':');
 	guest = host ? strchr(host + 1, ':') : NULL;
 	if (!guest || (strncmp(s, "tcp:", 4) && strncmp(s, "udp:", 4)) ||
 	    !value_number(host + 1, guest - host - 1, 1, 65535, &h) ||
 	    !value_number(guest + 1, strlen(guest + 1), 1, 65535, &g))
-		return bad(p, "--forward wants tcp:HOST:GUEST or udp:HOST:GUEST with port numbers from 1 to 65535, found '%s'",
+		return bad(p, "--forward wants tcp:HOST:GUEST, udp:HOST:GUEST or none, with port numbers from 1 to 65535, found '%s'",
 			   s);
 	f.udp = *s == 'u';
 	f.host_port = h;

@@ -63,6 +63,7 @@ static void test_everything(void **state)
 	(void)state;
 	/* options before and after the disk, both spellings of a value */
 	assert_int_equal(parse("vmmd run --cpus 4 --memory=2G d --net user "
+			       "--forward tcp:1:1 --forward none "
 			       "--forward tcp:2222:22 --forward udp:2222:53 "
 			       "--console socket=/tmp/s --firmware f --firmware-log l "
 			       "--name a.b-c_9 --ring packed --disk-queues 3 "

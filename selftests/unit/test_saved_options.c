@@ -63,7 +63,16 @@ static void test_of_the_host(void **unused)
 	assert_string_equal(s.opt.config.name, "two");
 	saved_options_free(&s);
 	assert_int_equal(take(&s, "--forward", "tcp:3333:33"), 0);
-	assert_int_equal(s.opt.config.nforward, 2);
+	assert_int_equal(s.opt.config.nforward, 1);
+	assert_int_equal(s.opt.config.forward[0].host_port, 3333);
+	saved_options_free(&s);
+	/* the port that it had, for another of the guest's */
+	assert_int_equal(take(&s, "--forward=tcp:2222:80", NULL), 0);
+	assert_int_equal(s.opt.config.nforward, 1);
+	assert_int_equal(s.opt.config.forward[0].guest_port, 80);
+	saved_options_free(&s);
+	assert_int_equal(take(&s, "--forward", "none"), 0);
+	assert_int_equal(s.opt.config.nforward, 0);
 	saved_options_free(&s);
 	/* the same again is no change */
 	assert_int_equal(take(&s, "--cpus", "2"), 0);

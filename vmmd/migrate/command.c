@@ -49,7 +49,7 @@ static void on_done(void *owner, const struct migrate_result *m)
 		control_fail(r->call, ENOTRECOVERABLE, "the machine was handed over, and nothing was heard of it since: %s. It stands still here. See whether it runs there: then vmmd kill it here; else vmmd resume --force",
 			     m->text);
 	else if (m->error)
-		control_fail(r->call, -m->error, "%s", m->text);
+		control_fail(r->call, -m->error, "%s; it stays here", m->text);
 	else
 		control_done(r->call, json_pack(
 			"{ss sb sI sI sI sI si si si sf sf sI}", "to", r->to,

@@ -380,7 +380,7 @@ static int give_up(struct sender *s, uint64_t predicted)
 {
 	const struct migrate_now *now = &s->result->now;
 
-	return sender_fail(s, -EBUSY, "after %u rounds the machine would still stand still for %.1f ms, %.1f ms were promised (--downtime); it goes on here, %" PRIu64 " KiB/s were sent and it was slowed down by %u %%",
+	return sender_fail(s, -EBUSY, "after %u rounds the machine would still stand still for %.1f ms, %.1f ms were promised (--downtime): %" PRIu64 " KiB/s were sent and it was slowed down by %u %%",
 		    now->round, predicted / 1e6, s->params->downtime_ns / 1e6,
 		    now->rate >> 10, now->throttle);
 }

@@ -272,14 +272,16 @@ static int clone_one(const struct restore *all, int memory, unsigned int i,
 {
 	struct restore r = *all;
 	char *args[64], name[300], disk[PATH_MAX];
-	int n = 0;
+	int n = 0, k;
 
 	if (argc > 60) {
 		fprintf(stderr, "vmmd: too many options\n");
 		return VM_EXIT_USAGE;
 	}
-	for (n = 0; n < argc; n++)
-		args[n] = argv[n];
+	/* the saved one's ports can be one machine's only */
+	args[n++] = (char *)"--forward=none";
+	for (k = 0; k < argc; k++)
+		args[n++] = argv[k];
 	snprintf(name, sizeof(name), "--name=%s-%u", base_name(argc, argv, r.file), i);
 	args[n++] = name;
 	args[n++] = (char *)"--detach";
@@ -337,7 +339,7 @@ const struct verb verb_clone = {
 "  --discard-disk        and remove each when its machine ends\n"
 "  --name NAME           machines NAME-1, NAME-2, ... (default: FILE's name)\n"
 "\n"
-"Options of run as with restore.\n"
+"Options of run as with restore. Ports are forwarded only if --forward says so.\n"
 "\n"
 "Exit status: 0 all run; else that of the first that does not, and no more are begun.\n",
 	.main = clone_main,

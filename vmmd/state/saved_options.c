@@ -14,6 +14,15 @@
 
 #define ARGS_MAX	96
 
+/* those that are given replace the saved ones, which may be in use elsewhere by now */
+static bool forwards(int argc, char **argv)
+{
+	while (argc-- > 0)
+		if (!strncmp(argv[argc], "--fo", 4))
+			return true;
+	return false;
+}
+
 /* run SAVED... GIVEN... [DISK] */
 static int make_argv(struct saved_options *s, const char *disk, int argc, char **argv)
 {
@@ -30,6 +39,8 @@ static int make_argv(struct saved_options *s, const char *disk, int argc, char *
 	/* st->text ends with a 0 of ours, whatever is in it */
 	for (at = 0; at < st->text_len && n < ARGS_MAX; at += strlen(st->text + at) + 1)
 		s->argv[n++] = st->text + at;
+	if (forwards(argc, argv) && n < ARGS_MAX)
+		s->argv[n++] = (char *)"--forward=none";
 	for (i = 0; i < argc && n < ARGS_MAX; i++)
 		s->argv[n++] = argv[i];
 	if (disk && n < ARGS_MAX)
