@@ -32,7 +32,9 @@ class Test:
                     MODULES)
         self.run = ["run", "--kernel", args.kernel, "--initrd", self.path("initrd"),
                     "--memory", "128M" if args.quick else "192M", "--cpus", "1" if args.quick else "2",
-                    "--append", "console=ttyS0 quiet", "--name", "one"]
+                    "--append", "console=ttyS0 quiet", "--name", "one",
+                    # a port that one machine can have: clones have none
+                    "--forward", "tcp:2222:22"]
         with open(self.path("disk"), "wb") as disk:
             disk.truncate(8 << 20)
         self.run.insert(1, self.path("disk"))
