@@ -277,7 +277,9 @@ check-snapshot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/snapshot.py --quick \
 		--kernel $(wildcard $(B)/kernel/$(series)/boot/vmlinuz-*) \
-		--modules $(B)/kernel/$(series) --work $$(mktemp -d)"
+		--modules $(B)/kernel/$(series) --work $$(mktemp -d)" \
+		"selftests/e2e/migrate.py --quick --only-moves --moves 2 \
+		--kernel $(wildcard $(B)/kernel/$(series)/boot/vmlinuz-*) --work $$(mktemp -d)"
 
 # Many guests at once, for ten minutes of the lab's.
 SOAK ?= --guests 16 --seconds 600

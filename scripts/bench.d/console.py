@@ -44,6 +44,10 @@ class Console:
     def type(self, text):
         self.vm.stdin.write(text.encode())
 
+    def kill(self):
+        self.vm.kill()
+        self.vm.wait()
+
     def end(self):
         """Read to the end: a guest whose console is full does not power off."""
         while os.read(self.vm.stdout.fileno(), 65536):

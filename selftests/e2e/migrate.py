@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: GPL-2.0
 """End-to-end: a guest that checks its memory moves from one vmmd to another.
 
-    migrate.py --kernel VMLINUZ --work DIR [--moves N] [--only-moves]
+    migrate.py --kernel VMLINUZ --work DIR [--moves N] [--only-moves] [--quick]
 
 Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
-busybox. Prints TAP; exits 0 if nothing failed.
+busybox. --quick does that with one CPU and less memory, for slow hosts. Prints TAP;
+exits 0 if nothing failed.
 """
 import argparse
 import json
@@ -34,8 +35,9 @@ class Test:
         self.dir = args.work
         self.moves = args.moves
         self.transcript = os.path.join(args.work, "migrate.txt")
-        self.run = ["run", "--kernel", args.kernel, "--initrd", initrd, "--memory", "192M",
-                    "--cpus", "2", "--append", "console=ttyS0 quiet", "--name", "m0"]
+        self.run = ["run", "--kernel", args.kernel, "--initrd", initrd,
+                    "--memory", "128M" if args.quick else "192M",
+                    "--cpus", "1" if args.quick else "2", "--append", "console=ttyS0 quiet", "--name", "m0"]
         self.names = 0
 
     def path(self, name):
@@ -305,11 +307,12 @@ def main():
     parser.add_argument("--work", required=True)
     parser.add_argument("--moves", type=int, default=3)
     parser.add_argument("--only-moves", action="store_true")
+    parser.add_argument("--quick", action="store_true")
     args = parser.parse_args()
     os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
     os.makedirs(args.work, exist_ok=True)
     initrd = os.path.join(args.work, "initrd")
-    make_initrd(initrd, init())
+    make_initrd(initrd, init(4 if args.quick else 24))
     test = Test(args, initrd)
     tests = [
         ("a running machine moves on, and on", lambda: moves(test)),
