@@ -449,27 +449,37 @@ static void after_exit(struct vmm_vcpu *vcpu, bool stepped)
 	fact_of_exit(vcpu, stepped);
 }
 
-/* what a refused VMRUN may write over: emulated CPUs save the host's state there */
-struct kept {
-	struct vmcb_seg seg[4], gdtr, idtr;
-	u64 efer, cr0, cr3, pat;
-	u8 cpl;
-};
-
-static void keep(struct kept *k, const struct vmcb *v)
+/*
+ * A VMRUN that is refused may write over the guest's state: emulated CPUs save the
+ * host's there. It is refused for what was written to the VMCB, or for an event;
+ * what the guest did itself the CPU let it do, but for control registers, of which
+ * emulated CPUs do not check all.
+ */
+static void keep(struct svm_vcpu *svm)
 {
-	*k = (struct kept){
-		.seg = { v->es, v->cs, v->ss, v->ds },
-		.gdtr = v->gdtr, .idtr = v->idtr,
-		.efer = v->efer, .cr0 = v->cr0, .cr3 = v->cr3, .pat = v->pat,
-		.cpl = v->cpl,
-	};
+	const struct vmcb *v = svm->vmcb;
+	struct svm_kept *k = &svm->kept;
+
+	k->efer = v->efer;
+	k->cr0 = v->cr0;
+	k->cr3 = v->cr3;
+	if (svm->clean == CLEAN_KEPT && !v->event_inj)
+		return;
+	k->seg[0] = v->es;
+	k->seg[1] = v->cs;
+	k->seg[2] = v->ss;
+	k->seg[3] = v->ds;
+	k->gdtr = v->gdtr;
+	k->idtr = v->idtr;
+	k->pat = v->pat;
+	k->cpl = v->cpl;
 }
 
 /* nothing ran: the guest is as it was */
-static void refused(struct vmm_vcpu *vcpu, const struct kept *k, u64 event)
+static void refused(struct vmm_vcpu *vcpu, u64 event)
 {
 	struct svm_vcpu *svm = to_svm(vcpu);
+	const struct svm_kept *k = &svm->kept;
 	struct vmcb *v = svm->vmcb;
 
 	v->es = k->seg[0];
@@ -497,14 +507,13 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 	struct svm_cpu *cpu = this_cpu_ptr(&svm_cpus);
 	struct svm_vcpu *svm = to_svm(vcpu);
 	bool stepped, lme;
-	struct kept kept __uninitialized;
 	u64 event;
 
 	/* breakpoints may be armed though the guest has not touched them here */
 	if (vcpu->dregs.dr7 & DR_ENABLED_BITS && !vcpu->dr_resident)
 		vmm_dregs_load(vcpu);
 	before_entry(vcpu);
-	keep(&kept, svm->vmcb);
+	keep(svm);
 	lme = hold_back_lme(vcpu);
 	event = svm->vmcb->event_inj;
 	take_asid(svm, cpu);
@@ -522,7 +531,7 @@ void svm_vcpu_enter(struct vmm_vcpu *vcpu)
 	}
 	stepped = svm->step;
 	if ((u32)svm->vmcb->exit_code == EXIT_INVALID)
-		refused(vcpu, &kept, event);
+		refused(vcpu, event);
 	else
 		after_exit(vcpu, stepped);
 	if (stepped)

@@ -15,6 +15,13 @@
  */
 #define SVM_EXCEPTIONS	(BIT(X86_TRAP_DB) | BIT(X86_TRAP_AC) | BIT(X86_TRAP_MC))
 
+/* of the VMCB, when state was last written to it */
+struct svm_kept {
+	struct vmcb_seg seg[4], gdtr, idtr;
+	u64 efer, cr0, cr3, pat;
+	u8 cpl;
+};
+
 struct svm_vcpu {
 	struct vmcb *vmcb;
 	u64 vmcb_pa;
@@ -27,6 +34,7 @@ struct svm_vcpu {
 	u64 iret_rip;
 	u64 cr4;		/* the guest's; the VMCB's has the host's MCE */
 	u64 clean;		/* CLEAN_*: not written since the last exit */
+	struct svm_kept kept;
 	u64 intercepts[3];	/* as they were at the last entry, clean.c */
 #ifdef VMM_DEBUG
 	u8 seen[offsetofend(struct vmcb, pat)];	/* the VMCB after that exit */
