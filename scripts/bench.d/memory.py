@@ -21,6 +21,9 @@ class Group:
     def __enter__(self):
         with open(GROUPS + "cgroup.subtree_control", "w", encoding="ascii") as f:
             f.write("+memory")
+        if os.path.exists(self.path):       # of one that failed, and is killed
+            self.wait_empty()
+            os.rmdir(self.path)
         os.mkdir(self.path)
         return self
 

@@ -41,10 +41,6 @@ class Guest(Console):
         self.type(line + "\n")
         self.expect("here")
 
-    def kill(self):
-        self.vm.kill()
-        self.vm.wait()
-
 
 def make_initrd():
     """The smallest guest's, and the load program in front."""

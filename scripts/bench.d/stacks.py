@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0
 """The two that are compared: how each loads, and how it runs a machine."""
 
+import contextlib
+import glob
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 
 from common import LOG, Failure
@@ -25,6 +28,7 @@ def run(*command):
 class Ours:
     name = "vmm"
     key = "ours"
+    tries = 1
 
     @staticmethod
     def load():
@@ -59,6 +63,7 @@ class Ours:
 class Kvm:
     name = "KVM + QEMU"
     key = "peer"
+    tries = 3
     module = "kvm-amd"
     qemu = [QEMU]
 
@@ -69,6 +74,14 @@ class Kvm:
     @classmethod
     def unload(cls):
         run("modprobe", "-r", cls.module)
+
+    @staticmethod
+    def clear():
+        """Nothing runs any more."""
+        for path in glob.glob("/proc/[0-9]*/comm"):
+            with contextlib.suppress(OSError), open(path, encoding="ascii") as f:
+                if QEMU.startswith(f.read().rstrip("\n")):     # which is of 15 letters
+                    os.kill(int(path.split("/")[2]), signal.SIGKILL)
 
     @classmethod
     def machine(cls, kind, cpus, memory):
