@@ -9,7 +9,7 @@ import time
 from common import LOG, Failure, instructions
 
 # Nanoseconds of the lab's clock, idle time too, that a marker may take to come.
-PATIENCE = 100 * 10**9
+PATIENCE = 40 * 10**9
 
 
 class Console:
