@@ -4,6 +4,7 @@
  * hypervisor's own), the table the monitor sets, and the instruction.
  */
 #include <linux/slab.h>
+#include <asm/fpu/types.h>
 #include <asm/fpu/xcr.h>
 #include <asm/kvm_para.h>
 #include <asm/processor.h>
@@ -21,6 +22,7 @@
 			 BIT(28) | BIT(29) | BIT(30))
 /* ours whatever the host has: x2APIC, TSC-deadline, hypervisor present */
 #define L1_ECX_OURS	(BIT(21) | BIT(24) | BIT(31))
+#define L1_ECX_XSAVE	BIT(26)
 #define L1_ECX_OSXSAVE	BIT(27)
 /* all but DS, ACPI, SS, TM, IA-64, PBE, PSN and HTT (the monitor's) */
 #define L1_EDX		0x078bfbffU
@@ -208,6 +210,26 @@ const struct vmm_cpuid_entry *vmm_cpuid_find(struct vmm_vcpu *vcpu, u32 fn, u32 
 	return find(vcpu->cpuid, vcpu->ncpuid, fn, index);
 }
 
+/* what the guest may set without being shown: nothing (SDM 3A 2.5, SDM 1 13.3) */
+static void show_registers(struct vmm_vcpu *vcpu)
+{
+	static const struct vmm_cpuid_entry none;
+	const struct vmm_cpuid_entry *l1 = vmm_cpuid_find(vcpu, 1, 0) ?: &none;
+	const struct vmm_cpuid_entry *l7 = vmm_cpuid_find(vcpu, 7, 0) ?: &none;
+	const struct vmm_cpuid_entry *ld = vmm_cpuid_find(vcpu, 0xd, 0) ?: &none;
+	struct vmm_sregs s;
+
+	vcpu->cr4_shown = vmm_cr4_allowed() & vmm_cr4_shown(l1->ecx, l7->ebx, l7->ecx);
+	vcpu->xcr0_shown = XFEATURE_MASK_FP;
+	if (l1->ecx & L1_ECX_XSAVE)
+		vcpu->xcr0_shown |= vmm_fpu_mask() & (ld->eax | (u64)ld->edx << 32);
+	vcpu->xcr0_may = vcpu->xcr0_shown | vcpu->xcr0;
+	/* and what it has set is its own */
+	vmm_sregs_get(vcpu, &s);
+	if (vcpu->cr4_may != (vcpu->cr4_shown | s.cr4))
+		vmm_sregs_set(vcpu, &s);
+}
+
 int vmm_cpuid_set(struct vmm_vcpu *vcpu, struct vmm_cpuid_entry *e, u32 count)
 {
 	const struct vmm_cpuid_entry *ext, *kvm;
@@ -224,6 +246,7 @@ int vmm_cpuid_set(struct vmm_vcpu *vcpu, struct vmm_cpuid_entry *e, u32 count)
 			   ext->edx & LE1_EDX_RDTSCP;
 	kvm = find(e, count, KVM_CPUID_FEATURES, 0);
 	vmm_pv_cpuid(vcpu, kvm ? kvm->eax & vmm_pv_features() : 0);
+	show_registers(vcpu);
 	return 0;
 }
 
@@ -231,7 +254,7 @@ static u64 current_xcr0(struct vmm_vcpu *vcpu)
 {
 	/* the guest may have set it without an exit, see fpu.c */
 	return vcpu->loaded && vmm_fpu_mask() ?
-	       xgetbv(XCR_XFEATURE_ENABLED_MASK) & vmm_fpu_mask() : vcpu->xcr0;
+	       xgetbv(XCR_XFEATURE_ENABLED_MASK) & vcpu->xcr0_may : vcpu->xcr0;
 }
 
 /* beyond the last leaf: nothing (APM 3), or the last basic one's values (SDM 2A) */

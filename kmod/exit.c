@@ -222,7 +222,7 @@ static int exit_xsetbv(struct vmm_vcpu *vcpu, u8 len)
 {
 	u64 value = (u32)vcpu->gpr[VMM_RAX] | vcpu->gpr[VMM_RDX] << 32;
 
-	if ((u32)vcpu->gpr[VMM_RCX] || vmm_fpu_xcr0_check(value))
+	if ((u32)vcpu->gpr[VMM_RCX] || value & ~vcpu->xcr0_may || vmm_fpu_xcr0_check(value))
 		return general_protection(vcpu);
 	vcpu->xcr0 = value;
 	if (vcpu->loaded)

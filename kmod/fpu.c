@@ -135,14 +135,15 @@ void vmm_fpu_put(struct vmm_vcpu *vcpu)
 	if (have_xsave()) {
 		/*
 		 * Where XSETBV cannot be intercepted the guest may have changed
-		 * the register behind our back: it is the guest's, keep it.
+		 * the register behind our back: it is the guest's, but for what
+		 * it was not shown.
 		 */
 		u64 now = xgetbv(XCR_XFEATURE_ENABLED_MASK);
 
 		if (now != host_xcr0)
 			xsetbv(XCR_XFEATURE_ENABLED_MASK, host_xcr0);
-		if (!vmm_fpu_xcr0_check(now & vmm_fpu_mask()))
-			vcpu->xcr0 = now & vmm_fpu_mask();
+		if (!vmm_fpu_xcr0_check(now & vcpu->xcr0_may))
+			vcpu->xcr0 = now & vcpu->xcr0_may;
 		xsave(vcpu->fpu, vmm_fpu_mask());
 	} else {
 		asm volatile("fxsave64 (%0)" : : "r"(vcpu->fpu) : "memory");
@@ -170,6 +171,7 @@ int vmm_fpu_create(struct vmm_vcpu *vcpu)
 	if (!vcpu->fpu)
 		return -ENOMEM;
 	vmm_fpu_reset(vcpu);
+	vcpu->xcr0_shown = vcpu->xcr0_may = guest_mask | XFEATURE_MASK_FP;
 	return 0;
 }
 
@@ -229,6 +231,7 @@ int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x)
 	if (area_check(x->area))
 		return -EINVAL;
 	vcpu->xcr0 = x->xcr0;
+	vcpu->xcr0_may = vcpu->xcr0_shown | x->xcr0;
 	memcpy(vcpu->fpu, x->area, size);
 	return 0;
 }

@@ -87,30 +87,36 @@ void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 	s->cr8 = vmm_lapic_cr8(vcpu);
 }
 
-/*
- * By what CPUID shows, to guests as well, and not by what the host makes use of:
- * it may do without 5-level paging, for one.
- */
-static noinline u64 cr4_of_cpu(void)
+u64 vmm_cr4_shown(u32 ecx1, u32 ebx7, u32 ecx7)
 {
 	u64 m = X86_CR4_VME | X86_CR4_PVI | X86_CR4_TSD | X86_CR4_DE |
 		X86_CR4_PSE | X86_CR4_PAE | X86_CR4_MCE | X86_CR4_PGE |
 		X86_CR4_PCE | X86_CR4_OSFXSR | X86_CR4_OSXMMEXCPT;
-	u32 eax, ebx = 0, ecx = 0, edx;
 
-	if (cpuid_ecx(1) & BIT(17))
-		m |= X86_CR4_PCIDE;
-	if (vmm_fpu_mask())
-		m |= X86_CR4_OSXSAVE;
+	m |= ecx1 & BIT(17) ? X86_CR4_PCIDE : 0;
+	m |= ecx1 & BIT(26) ? X86_CR4_OSXSAVE : 0;
+	m |= ebx7 & BIT(0) ? X86_CR4_FSGSBASE : 0;
+	m |= ebx7 & BIT(7) ? X86_CR4_SMEP : 0;
+	m |= ebx7 & BIT(20) ? X86_CR4_SMAP : 0;
+	m |= ecx7 & BIT(2) ? X86_CR4_UMIP : 0;
+	m |= ecx7 & BIT(3) ? X86_CR4_PKE : 0;
+	m |= ecx7 & BIT(16) ? X86_CR4_LA57 : 0;
+	return m;
+}
+
+/*
+ * By what CPUID shows, to guests as well, and not by what the host makes use of:
+ * it may do without 5-level paging, for one. But it has to switch XCR0.
+ */
+static noinline u64 cr4_of_cpu(void)
+{
+	u32 eax, ebx = 0, ecx = 0, edx;
+	u64 m;
+
 	if (boot_cpu_data.cpuid_level >= 7)
 		cpuid_count(7, 0, &eax, &ebx, &ecx, &edx);
-	m |= ebx & BIT(0) ? X86_CR4_FSGSBASE : 0;
-	m |= ebx & BIT(7) ? X86_CR4_SMEP : 0;
-	m |= ebx & BIT(20) ? X86_CR4_SMAP : 0;
-	m |= ecx & BIT(2) ? X86_CR4_UMIP : 0;
-	m |= ecx & BIT(3) ? X86_CR4_PKE : 0;
-	m |= ecx & BIT(16) ? X86_CR4_LA57 : 0;
-	return m;
+	m = vmm_cr4_shown(cpuid_ecx(1), ebx, ecx);
+	return vmm_fpu_mask() ? m : m & ~X86_CR4_OSXSAVE;
 }
 
 u64 vmm_cr4_allowed(void)
@@ -153,7 +159,7 @@ int vmm_cr4_write(struct vmm_vcpu *vcpu, u64 value)
 	u64 old = vmm_op(get_cr)(vcpu, 4);
 	struct vmm_sregs s;
 
-	if (value & ~vmm_cr4_allowed())
+	if (value & ~vcpu->cr4_may)
 		return -EINVAL;
 	if (lma && (!(value & X86_CR4_PAE) || (value ^ old) & X86_CR4_LA57))
 		return -EINVAL;
@@ -183,6 +189,8 @@ int vmm_sregs_check(const struct vmm_sregs *s)
 
 void vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s)
 {
+	/* a bit that its CPUID table does not show is the monitor's to give */
+	vcpu->cr4_may = vcpu->cr4_shown | s->cr4;
 	vmm_ops->set_sregs(vcpu, s);
 	vcpu->cr2 = s->cr2;
 	/* the same upper half of TPR, which the APIC's state may have set whole */

@@ -248,6 +248,7 @@ static struct vmm_vcpu *vcpu_alloc(struct vmm_vm *vm, u32 id)
 	init_waitqueue_head(&vcpu->wq);
 	INIT_CSD(&vcpu->csd, kick_ipi, vcpu);
 	vmm_lapic_init(vcpu);
+	vcpu->cr4_shown = vcpu->cr4_may = vmm_cr4_allowed();
 	vcpu->run = (void *)get_zeroed_page(GFP_KERNEL_ACCOUNT);
 	if (!vcpu->run || vmm_fpu_create(vcpu) || vmm_ops->vcpu_create(vcpu)) {
 		vmm_vcpu_free(vcpu);

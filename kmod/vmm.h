@@ -282,6 +282,8 @@ struct vmm_vcpu {
 	u64 misc_enable;		/* V */
 	u64 tsc_aux;			/* V */
 	bool has_rdtscp;		/* V  by its CPUID table */
+	u64 cr4_shown, xcr0_shown;	/* V  bits that it shows, all before there is one */
+	u64 cr4_may, xcr0_may;		/* V  those, and what the monitor gave it */
 	u64 mtrr_def;			/* V */
 	u64 mtrr_fixed[11];		/* V */
 	u64 mtrr_var[16];		/* V */
@@ -495,7 +497,8 @@ void vmm_regs_get(struct vmm_vcpu *vcpu, struct vmm_regs *r);
 void vmm_regs_set(struct vmm_vcpu *vcpu, const struct vmm_regs *r);
 void vmm_sregs_get(struct vmm_vcpu *vcpu, struct vmm_sregs *s);
 int vmm_sregs_check(const struct vmm_sregs *s);	/* 0 or -EINVAL */
-u64 vmm_cr4_allowed(void);			/* bits guests may have */
+u64 vmm_cr4_allowed(void);			/* bits guests may have here */
+u64 vmm_cr4_shown(u32 ecx1, u32 ebx7, u32 ecx7);	/* by CPUID leaves 1 and 7 */
 int vmm_cr4_write(struct vmm_vcpu *vcpu, u64 value);	/* 0, or -EINVAL: #GP */
 void vmm_sregs_set(struct vmm_vcpu *vcpu, const struct vmm_sregs *s);
 void vmm_events_get(struct vmm_vcpu *vcpu, struct vmm_events *e);

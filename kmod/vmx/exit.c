@@ -141,11 +141,6 @@ static bool cr0_bad(u64 cr0)
 	       (cr0 & X86_CR0_NW && !(cr0 & X86_CR0_CD));
 }
 
-static bool cr4_bad(u64 cr4)
-{
-	return cr4 & ~vmm_cr4_allowed();
-}
-
 /*
  * MOV to CR0 or CR4 exits only when a bit that is not the guest's to change
  * would change. It gets its way in the shadow and the instruction runs again: now
@@ -173,7 +168,7 @@ static void fact_cr(struct vmm_vcpu *vcpu)
 			vmcs_write(CR0_READ_SHADOW, value);
 		return;
 	case 4:
-		if (cr4_bad(value))
+		if (value & ~vcpu->cr4_may)
 			fact_gp(vcpu);
 		else
 			vmcs_write(CR4_READ_SHADOW, value);

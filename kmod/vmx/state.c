@@ -20,8 +20,8 @@ static u64 shown(u64 real, u64 shadow, u64 held)
 	return (real & ~held) | (shadow & held);
 }
 
-/* bits of CR4 that are not the guest's to change by itself */
-static u64 cr4_held(void)
+/* bits of CR4 that may really be others than the guest reads */
+static u64 cr4_shadowed(void)
 {
 	/* a machine check must reach the host whatever the guest wants */
 	return ~vmm_cr4_allowed() | X86_CR4_MCE;
@@ -33,7 +33,7 @@ static u64 read_cr(int n)
 		return shown(vmcs_read(GUEST_CR0), vmcs_read(CR0_READ_SHADOW), VMX_CR0_HELD);
 	if (n == 3)
 		return vmcs_read(GUEST_CR3);
-	return shown(vmcs_read(GUEST_CR4), vmcs_read(CR4_READ_SHADOW), cr4_held());
+	return shown(vmcs_read(GUEST_CR4), vmcs_read(CR4_READ_SHADOW), cr4_shadowed());
 }
 
 static u64 read_efer(int unused)
@@ -121,9 +121,9 @@ void vmx_get_sregs(struct vmm_vcpu *vcpu, struct vmm_sregs *s)
 	vmx_close(vcpu, &hold);
 }
 
-static void set_control_registers(const struct vmm_sregs *s)
+static void set_control_registers(struct vmm_vcpu *vcpu, const struct vmm_sregs *s)
 {
-	u64 held = cr4_held(), real = vmx_caps.cr4_fixed0;
+	u64 real = vmx_caps.cr4_fixed0;
 	u32 entry = vmx_caps.entry;
 
 	vmcs_write(CR0_READ_SHADOW, s->cr0);
@@ -132,8 +132,9 @@ static void set_control_registers(const struct vmm_sregs *s)
 	if (native_read_cr4() & X86_CR4_MCE)
 		real |= X86_CR4_MCE;
 	vmcs_write(CR4_READ_SHADOW, s->cr4);
-	vmcs_write(GUEST_CR4, (s->cr4 & ~held) | real);
-	vmcs_write(CR4_GUEST_HOST_MASK, held);
+	vmcs_write(GUEST_CR4, (s->cr4 & ~cr4_shadowed()) | real);
+	/* those that are not the guest's to set by itself */
+	vmcs_write(CR4_GUEST_HOST_MASK, ~vcpu->cr4_may | X86_CR4_MCE);
 	vmcs_write(GUEST_IA32_EFER, s->efer);
 	if (s->efer & EFER_LMA)
 		entry |= VM_ENTRY_IA32E_MODE;
@@ -181,7 +182,7 @@ void vmx_set_sregs(struct vmm_vcpu *vcpu, const struct vmm_sregs *s)
 	vmcs_write(GUEST_GDTR_LIMIT, s->gdtr.limit);
 	vmcs_write(GUEST_IDTR_BASE, s->idtr.base);
 	vmcs_write(GUEST_IDTR_LIMIT, s->idtr.limit);
-	set_control_registers(s);
+	set_control_registers(vcpu, s);
 	vmx_close(vcpu, &hold);
 }
 

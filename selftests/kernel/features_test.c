@@ -71,16 +71,9 @@ TEST_F(features, rdtscp)
 /* without RDTSCP in its CPUID table: #UD, or at least nothing of the host's */
 TEST_F(features, rdtscp_hidden)
 {
-	struct vmm_cpuid_entry entry[VMM_MAX_CPUID] = {};
-	struct vmm_cpuid c = { .count = VMM_MAX_CPUID, .entries = (uintptr_t)entry };
 	struct vm *vm = vm_guest("rdtscp", 1);
-	u32 i;
 
-	ASSERT_EQ(0, vm_ioctl(vm->dev, VMM_GET_CPUID, &c));
-	for (i = 0; i < c.count; i++)
-		if (entry[i].function == 0x80000001)
-			entry[i].edx &= ~LE1_EDX_RDTSCP;
-	ASSERT_EQ(0, vm_ioctl(vm->vcpu[0].fd, VMM_SET_CPUID, &c));
+	vcpu_hide(&vm->vcpu[0], 0x80000001, CPUID_EDX, LE1_EDX_RDTSCP);
 	pin();
 	run(_metadata, vm);
 	EXPECT_EQ(0, reported(vm, 1));

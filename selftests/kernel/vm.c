@@ -416,6 +416,27 @@ int vcpu_set_cpuid(struct vcpu *v)
 	return vm_ioctl(v->fd, VMM_SET_CPUID, &c);
 }
 
+void vcpu_hide(struct vcpu *v, u32 function, enum cpuid_reg reg, u32 bits)
+{
+	struct vmm_cpuid_entry entry[VMM_MAX_CPUID] = {};
+	struct vmm_cpuid c = {
+		.count = VMM_MAX_CPUID, .entries = (uintptr_t)entry,
+	};
+	u32 i;
+	int r = vm_ioctl(v->vm->dev, VMM_GET_CPUID, &c);
+
+	for (i = 0; !r && i < c.count; i++) {
+		u32 *out[] = { &entry[i].eax, &entry[i].ebx, &entry[i].ecx, &entry[i].edx };
+
+		cpuid_for(&entry[i], v->id);
+		if (entry[i].function == function && !entry[i].index)
+			*out[reg] &= ~bits;
+	}
+	r = r ?: vm_ioctl(v->fd, VMM_SET_CPUID, &c);
+	if (r)
+		vm_die("VMM_SET_CPUID without bits of %x: %s", function, strerror(-r));
+}
+
 struct vmm_msr *vcpu_find_msr(struct vmm_state *st, u32 index)
 {
 	u32 i;

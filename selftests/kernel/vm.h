@@ -191,6 +191,9 @@ int vcpu_set(struct vcpu *v, u32 mask, struct vmm_state *st);
 /* LINT0 passes the PIC's interrupts on, as firmware sets it up */
 void vcpu_virtual_wire(struct vcpu *v);
 int vcpu_set_cpuid(struct vcpu *v);	/* all that VMM_GET_CPUID offers */
+enum cpuid_reg { CPUID_EAX, CPUID_EBX, CPUID_ECX, CPUID_EDX };
+/* ... but for bits of a leaf, with index 0 */
+void vcpu_hide(struct vcpu *v, u32 function, enum cpuid_reg reg, u32 bits);
 struct vmm_msr *vcpu_find_msr(struct vmm_state *st, u32 index);	/* or NULL */
 
 struct vm_saved {
