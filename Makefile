@@ -79,7 +79,8 @@ vmmd_tables := $(patsubst %.asl,$(B)/%.hex,$(wildcard vmmd/*.asl vmmd/*/*.asl))
 # No pkg-config: Zydis has no file for it, and slirp's wants all of GLib's headers.
 vmmd_cflags = -std=gnu11 $(CFLAGS) $(warnings) -pthread -Iinclude/uapi -iquote vmmd -iquote $(B)/vmmd \
 	-isystem /usr/include/slirp
-vmmd_libs = -lZydis -ljansson -luring -lslirp -lzstd -pthread
+# Those that Debian has as archives: each shared library is a tenth of a restore.
+vmmd_libs = -lZydis -Wl,-Bstatic -ljansson -luring -lzstd -Wl,-Bdynamic -pthread
 
 vmmd: $(if $(vmmd_sources),$(B)/vmmd/vmmd)
 

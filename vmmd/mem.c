@@ -130,9 +130,14 @@ static int hugetlb_file(const char *name, uint64_t size, uint64_t page)
 	return fd;
 }
 
-static bool has_large_page(uint64_t gpa, uint64_t size)
+/*
+ * A wish, not a need: 2 MiB pages make 2 MiB nested mappings. What has no room for
+ * one wants none with its neighbours in the address space.
+ */
+static void wish_large(const struct mem_region *r, bool large)
 {
-	return size >= (-gpa & (MEM_LARGE - 1)) + MEM_LARGE;
+	large = large && r->size >= (-r->gpa & (MEM_LARGE - 1)) + MEM_LARGE;
+	madvise(r->map, r->map_size, large ? MADV_HUGEPAGE : MADV_NOHUGEPAGE);
 }
 
 /* a page-aligned region of its own, not in the table yet */
@@ -173,13 +178,8 @@ static int region_new(const struct mem *mem, struct mem_region *r, uint64_t gpa,
 		region_drop(r);
 		return ret;
 	}
-	/*
-	 * A wish, not a need: 2 MiB pages make 2 MiB nested mappings. What has no
-	 * room for one wants none with its neighbours in the address space.
-	 */
 	if (!huge)
-		madvise(r->map, r->map_size, has_large_page(gpa, size) ?
-			MADV_HUGEPAGE : MADV_NOHUGEPAGE);
+		wish_large(r, true);
 	/* guest memory in a core file helps nobody and may hold secrets */
 	madvise(r->map, r->map_size, MADV_DONTDUMP);
 	return 0;
@@ -354,6 +354,15 @@ bool mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len)
 		mem_wrote(mem, gpa, n);
 	}
 	return true;
+}
+
+void mem_large(struct mem *mem, bool large)
+{
+	size_t i;
+
+	for (i = 0; i < mem->count; i++)
+		if (mem->region[i].fd < 0)
+			wish_large(&mem->region[i], large);
 }
 
 void mem_discard(void *hva, uint64_t len)

@@ -54,6 +54,9 @@ bool mem_write(struct mem *mem, uint64_t gpa, const void *buf, size_t len);
  */
 void mem_discard(void *hva, uint64_t len);
 
+/* large pages, where there is room for them, come when a page is touched; or none do */
+void mem_large(struct mem *mem, bool large);
+
 struct mem_info {
 	uint64_t gpa;
 	uint64_t size;		/* bytes */

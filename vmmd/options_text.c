@@ -6,29 +6,23 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <string.h>
 
 #include "options_text.h"
 #include "vm.h"
 
-struct text {
-	char *buf;
-	size_t max, len;
-};
-
 static void __attribute__((format(printf, 2, 3)))
-say(struct text *t, const char *fmt, ...)
+say(FILE *t, const char *fmt, ...)
 {
-	size_t room = t->len < t->max ? t->max - t->len : 0;
 	va_list ap;
 
 	va_start(ap, fmt);
-	t->len += vsnprintf(room ? t->buf + t->len : NULL, room, fmt, ap) + 1;
+	vfprintf(t, fmt, ap);
 	va_end(ap);
+	fputc(0, t);
 }
 
 /* as it can be found from another directory */
-static void say_file(struct text *t, const char *option, const char *path)
+static void say_file(FILE *t, const char *option, const char *path)
 {
 	char *full = path ? realpath(path, NULL) : NULL;
 
@@ -37,7 +31,7 @@ static void say_file(struct text *t, const char *option, const char *path)
 	free(full);
 }
 
-static void say_net(struct text *t, const struct vm_config *c)
+static void say_net(FILE *t, const struct vm_config *c)
 {
 	unsigned int i;
 
@@ -62,7 +56,7 @@ static void say_net(struct text *t, const struct vm_config *c)
 		    c->forward[i].host_port, c->forward[i].guest_port);
 }
 
-static void say_kernel(struct text *t, const struct vm_config *c)
+static void say_kernel(FILE *t, const struct vm_config *c)
 {
 	if (!c->kernel)
 		return;
@@ -72,31 +66,37 @@ static void say_kernel(struct text *t, const struct vm_config *c)
 		say(t, "--append=%s", c->append);
 }
 
-size_t options_text(const struct vm_options *opt, char *buf, size_t max)
+char *options_text(const struct vm_options *opt, size_t *len)
 {
 	const struct vm_config *c = &opt->config;
-	struct text t = { buf, buf ? max : 0, 0 };
+	char *text = NULL;
+	FILE *t = open_memstream(&text, len);
 
+	if (!t)
+		return NULL;
 	if (c->name)
-		say(&t, "--name=%s", c->name);
-	say(&t, "--cpus=%u", c->cpus);
-	say(&t, "--memory=%" PRIu64, c->memory);
+		say(t, "--name=%s", c->name);
+	say(t, "--cpus=%u", c->cpus);
+	say(t, "--memory=%" PRIu64, c->memory);
 	if (c->has_balloon)
-		say(&t, "--balloon=%" PRIu64, c->balloon);
+		say(t, "--balloon=%" PRIu64, c->balloon);
 	if (c->hugepages)
-		say(&t, "--hugepages=%s", c->hugepages >> 30 ? "1G" : "2M");
+		say(t, "--hugepages=%s", c->hugepages >> 30 ? "1G" : "2M");
 	if (c->disk_read_only)
-		say(&t, "--read-only");
+		say(t, "--read-only");
 	if (c->disk_direct)
-		say(&t, "--direct");
+		say(t, "--direct");
 	if (c->disk_queues)
-		say(&t, "--disk-queues=%u", c->disk_queues);
-	say_net(&t, c);
-	say(&t, "--ring=%s", c->packed_rings ? "packed" : "split");
-	say_kernel(&t, c);
-	say(&t, "--grace=%u", opt->grace);
-	say(&t, "--on-crash=%s", opt->on_crash == ON_CRASH_EXIT ? "exit" : "reset");
-	return t.len;
+		say(t, "--disk-queues=%u", c->disk_queues);
+	say_net(t, c);
+	say(t, "--ring=%s", c->packed_rings ? "packed" : "split");
+	say_kernel(t, c);
+	say(t, "--grace=%u", opt->grace);
+	say(t, "--on-crash=%s", opt->on_crash == ON_CRASH_EXIT ? "exit" : "reset");
+	if (!fclose(t))
+		return text;
+	free(text);
+	return NULL;
 }
 
 const char *const options_text_carried[] = {

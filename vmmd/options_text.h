@@ -12,8 +12,8 @@
 
 struct vm_options;
 
-/* strings one after the other, each with its 0; how many bytes. buf NULL: just that */
-size_t options_text(const struct vm_options *opt, char *buf, size_t max);
+/* strings one after the other, each with its 0, for free(); NULL: no memory */
+char *options_text(const struct vm_options *opt, size_t *len);
 /*
  * Where text that came from elsewhere has what options_text never writes, such as
  * a file to be written to; NULL: nowhere. Behind its len bytes there is a 0 more.

@@ -219,20 +219,24 @@ def snap_diff_pause(stack, _):
 
 
 def restored(moves, size):
-    """Milliseconds until a CPU is in the guest, and until that answers, without those
-    in which programs were looked for on the machine's disk."""
+    """Milliseconds until the guest executes its first instruction, and until it
+    answers, without those in which programs were looked for on the machine's disk."""
     with First(moves.entry) as first:
-        start = time.monotonic_ns() - idle()
+        before = idle()
         guest = moves.restore(size)
         guest.tell("spin")
         answer = time.monotonic_ns()
         # which came before: the guest does not sleep
         waited = idle()
-        entry = first.ns()
     guest.kill()
-    if entry is None:
-        raise Failure("wanted %s in the trace, found none" % moves.entry)
-    return (entry - waited - start) / 1e6, (answer - waited - start) / 1e6
+    if first.instruction() is None:
+        raise Failure("wanted %s of a guest that goes on in the trace, found none"
+                      % moves.entry)
+    entry, instruction, answer = ((ns - waited - guest.start) / 1e6 for ns in (
+        first.entry(), first.instruction(), answer))
+    say("entered after %.1f ms, went on after %.1f, answered after %.1f; %.1f more were idle"
+        % (entry, instruction, answer, (waited - before) / 1e6))
+    return instruction, answer
 
 
 def restore(stack, _):

@@ -29,6 +29,8 @@ MORE_MODULES = ("kvm_intel", "kvm_amd", "tun", "loop", "ext4", "zram", "msr", "c
 # Packages whose files the lab shows, with those that they and the essential
 # ones depend on.
 PACKAGES = ("e2fsprogs", "iproute2", "kmod", "make", "mount", "procps", "python3")
+# What vmmd loads by itself (--net user); GnuTLS is not missed here.
+LOADED = ("/usr/lib/x86_64-linux-gnu/libslirp.so.0",)
 UNWANTED = ("/usr/share/doc/", "/usr/share/man/", "/usr/share/locale/", "/usr/share/info/",
             "/usr/share/lintian/", "/usr/share/bug/", "/usr/share/bash-completion/", "/boot/",
             "/var/", "/usr/lib/gcc/", "/usr/include/", "/usr/share/zoneinfo/", "/usr/lib/udev/")
@@ -219,11 +221,11 @@ def prepare_base(kernel):
 
 
 def libraries():
-    """The shared libraries of our programs."""
-    programs = [os.path.join(BUILD, "vmmd/vmmd")]
-    found = subprocess.run(["ldd"] + [p for p in programs if os.path.exists(p)],
+    """The shared libraries of our programs, and those that they load as they run."""
+    programs = [p for p in (os.path.join(BUILD, "vmmd/vmmd"), *LOADED) if os.path.exists(p)]
+    found = subprocess.run(["ldd"] + programs,
                            stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True).stdout
-    for word in found.split():
+    for word in found.split() + programs:
         if word.startswith("/") and os.path.exists(word):
             word = os.path.join(os.path.realpath(os.path.dirname(word)), os.path.basename(word))
             yield word

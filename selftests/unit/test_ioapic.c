@@ -273,6 +273,7 @@ static void eoi_by_eventfd(void **state)
 	assert_false(get(fx, 0x10 + 18) & REMOTE);
 	/* one more is nothing, nor is one of another pin */
 	signal_eoi(fx, 9);
+	rte(fx, 10, LEVEL | 0x4a, 0);
 	signal_eoi(fx, 10);
 	assert_int_equal(fx->msis, 2);
 }
@@ -297,6 +298,7 @@ static void routes_follow_the_entries(void **state)
 	/* edges end without an EOI */
 	rte(fx, 5, 0x45, 0);
 	assert_int_equal(module[5].addr, 0);
+	assert_int_equal(module[5].eoi, -1);
 	rte(fx, 5, LEVEL | 0x45, 0);
 	assert_int_equal(module[5].data, 0xc045);
 	routes = module[5].routes;

@@ -169,6 +169,12 @@ static void test_large_pages(void **state)
 	assert_true(has_flag(mem_ptr(m, gpa + large, 1), " hg"));
 	assert_true(has_flag(mem_ptr(m, gpa + 4 * large, 1), " nh"));
 	assert_true(has_flag(mem_ptr_ro(m, gpa - 1, 1), " nh"));
+	/* not now; and again, where one fits */
+	mem_large(m, false);
+	assert_true(has_flag(mem_ptr(m, gpa + large, 1), " nh"));
+	mem_large(m, true);
+	assert_true(has_flag(mem_ptr(m, gpa + large, 1), " hg"));
+	assert_true(has_flag(mem_ptr(m, gpa + 4 * large, 1), " nh"));
 }
 
 /* as many as no machine has: an error, and what to do about it */

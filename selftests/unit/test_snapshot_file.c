@@ -228,6 +228,34 @@ static void test_large(void **state)
 	free(data);
 }
 
+/* who waits for a page waits for all of its section: many pages are many sections */
+static void test_sections(void **state)
+{
+	static uint8_t data[PAGES_BYTES];
+	const uint64_t gpa = sf_range[0].gpa + PAGES_SIZE;
+	struct snapshot_writer w;
+	struct snapshot_file *f;
+	uint64_t i, pages = 0;
+
+	memset(data, 1, sizeof(data));
+	assert_int_equal(writer_open(&w, sf_path("sections")), 0);
+	sf_begin(&w.sink, 1, NULL);
+	assert_int_equal(writer_pages(&w, gpa, data, PAGES_MAX), 0);
+	writer_mark_state(&w);
+	assert_int_equal(section_put(&w.sink, "end", 1, NULL, 0, NULL, 0), 0);
+	assert_int_equal(writer_commit(&w, sf_range, 3), 0);
+	f = snapshot_open(sf_path("sections"), sf_err, sizeof(sf_err));
+	assert_non_null(f);
+	assert_int_equal(f->run[0].gpa, gpa);
+	for (i = 0; i < f->nruns; i++) {
+		assert_in_range(f->run[i].count, 1, 16);
+		assert_true(!i || f->run[i].gpa % (16 * PAGES_SIZE) == 0);
+		pages += f->run[i].count;
+	}
+	assert_int_equal(pages, PAGES_MAX);
+	snapshot_close(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -235,7 +263,7 @@ int main(void)
 		cmocka_unit_test(test_beginning), cmocka_unit_test(test_beside),
 		cmocka_unit_test(test_no_snapshot), cmocka_unit_test(test_bad_chains),
 		cmocka_unit_test(test_replace), cmocka_unit_test(test_cannot_write),
-		cmocka_unit_test(test_large),
+		cmocka_unit_test(test_large), cmocka_unit_test(test_sections),
 	};
 
 	return cmocka_run_group_tests_name("snapshot_file", tests, sf_setup, sf_teardown);

@@ -187,25 +187,6 @@ static void eoi_signalled(void *owner, uint32_t events)
 	take_eoi(owner);
 }
 
-/* a masked pin too: what it sent before the mask is still to end */
-static void route(struct ioapic *io, unsigned int n)
-{
-	struct ioapic_pin *pin = &io->pin[n];
-	bool level = is_level(io->s.rte[n]);
-	uint64_t addr = 0;
-	uint32_t data = 0;
-
-	if (pin->eoi < 0)
-		return;
-	if (level)
-		message(io->s.rte[n], &addr, &data);
-	if (pin->routed == level && pin->addr == addr && pin->data == data)
-		return;
-	pin->routed = !io->env->msi_route(io->env, n, addr, data) && level;
-	pin->addr = addr;
-	pin->data = data;
-}
-
 static void unbind_pin(struct ioapic_pin *pin)
 {
 	if (pin->eoi < 0)
@@ -231,18 +212,35 @@ static void bind_pin(struct ioapic_pin *pin)
 		unbind_pin(pin);
 }
 
-static void bind_pins(struct ioapic *io)
+/* a masked pin too: what it sent before the mask is still to end */
+static void route(struct ioapic *io, unsigned int n)
+{
+	struct ioapic_pin *pin = &io->pin[n];
+	bool level = is_level(io->s.rte[n]);
+	uint64_t addr = 0;
+	uint32_t data = 0;
+
+	/* few pins ever have a level */
+	if (level && pin->eoi < 0 && io->line >= 0)
+		bind_pin(pin);
+	if (pin->eoi < 0)
+		return;
+	if (level)
+		message(io->s.rte[n], &addr, &data);
+	if (pin->routed == level && pin->addr == addr && pin->data == data)
+		return;
+	pin->routed = !io->env->msi_route(io->env, n, addr, data) && level;
+	pin->addr = addr;
+	pin->data = data;
+}
+
+static void init_pins(struct ioapic *io)
 {
 	unsigned int n;
 
-	io->line = -1;
 	for (n = 0; n < PINS; n++)
 		io->pin[n] = (struct ioapic_pin){ .io = io, .n = n, .eoi = -1 };
-	if (!io->env->msi_bind)
-		return;
-	io->line = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	for (n = 0; n < PINS && io->line >= 0; n++)
-		bind_pin(&io->pin[n]);
+	io->line = io->env->msi_bind ? eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK) : -1;
 }
 
 static void unbind_pins(struct ioapic *io)
@@ -412,7 +410,7 @@ int ioapic_new(struct dev_env *env, uint64_t gpa)
 		return -ENOMEM;
 	io->irq = env->irq;
 	io->env = env;
-	bind_pins(io);
+	init_pins(io);
 	ioapic_reset(io);
 	err = bus_add(env->mmio, gpa, RANGE, &ioapic_bus_ops, io, "ioapic");
 	if (err)

@@ -10,6 +10,7 @@
  * the loop; the set is brought up to date after slirp has worked.
  */
 #include <arpa/inet.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <libslirp.h>
 #include <netinet/in.h>
@@ -23,6 +24,7 @@
 #include "loop.h"
 #include "net/net.h"
 
+#define LIBRARY		"libslirp.so.0"
 #define USER_NETWORK	0x0a000200U		/* 10.0.2.0 */
 #define USER_MASK	0xffffff00U
 #define USER_HOST	(USER_NETWORK + 2)
@@ -33,6 +35,25 @@
 #define USER_BATCH	64
 #define USER_FDS	4096
 #define MSEC		1000000ULL
+
+#define FUNCTIONS(F)							\
+	F(slirp_new)							\
+	F(slirp_cleanup)						\
+	F(slirp_input)							\
+	F(slirp_pollfds_fill)						\
+	F(slirp_pollfds_poll)						\
+	F(slirp_add_hostfwd)
+
+/*
+ * The library's functions by their own names. Linked to it, every start of ours would
+ * load it, and GLib with it, which takes as long as all else of a restore.
+ */
+#define DECLARE(name)	typeof(&(name)) name##_;
+static struct {
+	FUNCTIONS(DECLARE)
+} lib;
+
+#define CALL(name)	(lib.name##_)
 
 struct user_fd {
 	int fd;				/* -1: free */
@@ -162,7 +183,7 @@ static void update(struct user_net *un)
 
 	for (i = 0; i < un->nfds; i++)
 		un->fds[i].wanted = 0;
-	slirp_pollfds_fill(un->slirp, &timeout, add_poll, un);
+	CALL(slirp_pollfds_fill)(un->slirp, &timeout, add_poll, un);
 	for (i = 0; i < un->nfds; i++)
 		sync_slot(un, i);
 	if (un->soon)
@@ -204,7 +225,7 @@ static void work(struct user_net *un)
 	n = epoll_wait(un->epoll, ev, USER_BATCH, 0);
 	for (i = 0; i < n; i++)
 		un->fds[ev[i].data.u32].ready = from_epoll(ev[i].events);
-	slirp_pollfds_poll(un->slirp, 0, get_revents, un);
+	CALL(slirp_pollfds_poll)(un->slirp, 0, get_revents, un);
 	for (i = 0; i < un->nfds; i++)
 		un->fds[i].ready = 0;
 	update(un);
@@ -295,7 +316,7 @@ static void user_send(struct net *net, unsigned int pair,
 	if (len > sizeof(un->frame))
 		return;
 	len = iov_read(iov, n, 0, un->frame, len);
-	slirp_input(un->slirp, un->frame, len);
+	CALL(slirp_input)(un->slirp, un->frame, len);
 	work_soon(un);
 }
 
@@ -386,7 +407,7 @@ static void user_free(struct net *net)
 
 	net->receive = NULL;
 	if (un->slirp)
-		slirp_cleanup(un->slirp);
+		CALL(slirp_cleanup)(un->slirp);
 	while (un->head)
 		backlog_drop(un);
 	loop_fd_remove(un->epoll_fd);
@@ -403,6 +424,25 @@ static const struct net_ops user_ops = {
 	.free = user_free,
 };
 
+/* from the loop's thread alone; what is loaded stays */
+static bool load(char *err, size_t errlen)
+{
+	void *so = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+
+	if (!so) {
+		snprintf(err, errlen, "network: user networking needs " LIBRARY ", which cannot be loaded: install the package libslirp0, or give --net none or --net tap=NAME");
+		return false;
+	}
+#define FIND(name)							\
+	lib.name##_ = (typeof(lib.name##_))dlsym(so, #name);		\
+	if (!lib.name##_) {						\
+		snprintf(err, errlen, "network: " LIBRARY " has no " #name); \
+		return false;						\
+	}
+	FUNCTIONS(FIND)
+	return true;
+}
+
 static Slirp *start_slirp(struct user_net *un)
 {
 	const SlirpConfig cfg = {
@@ -416,7 +456,7 @@ static Slirp *start_slirp(struct user_net *un)
 		.vhostname = "vmm",
 	};
 
-	return slirp_new(&cfg, &callbacks, un);
+	return CALL(slirp_new)(&cfg, &callbacks, un);
 }
 
 static int forward(struct user_net *un, const struct net_forward *f,
@@ -425,7 +465,7 @@ static int forward(struct user_net *un, const struct net_forward *f,
 	const struct in_addr host = { htonl(INADDR_LOOPBACK) };
 	const struct in_addr guest = { htonl(USER_DHCP) };
 
-	if (!slirp_add_hostfwd(un->slirp, f->udp, host, f->host_port, guest,
+	if (!CALL(slirp_add_hostfwd)(un->slirp, f->udp, host, f->host_port, guest,
 			       f->guest_port))
 		return 0;
 	if (errno == EADDRINUSE)
@@ -442,9 +482,12 @@ static int forward(struct user_net *un, const struct net_forward *f,
 struct net *net_user_new(struct loop *loop, const struct net_forward *fwd,
 			 unsigned int nfwd, char *err, size_t errlen)
 {
-	struct user_net *un = calloc(1, sizeof(*un));
+	struct user_net *un;
 	unsigned int i;
 
+	if (!load(err, errlen))
+		return NULL;
+	un = calloc(1, sizeof(*un));
 	if (!un) {
 		snprintf(err, errlen, "network: no memory");
 		return NULL;

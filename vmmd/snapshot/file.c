@@ -117,22 +117,19 @@ static int read_parent(struct snapshot_file *f, char *err, size_t errlen)
 
 static bool run_ok(const struct snapshot_run *r)
 {
-	return r->count && r->count <= PAGES_MAX && r->first < PAGES_MAX &&
-	       r->first + r->count <= PAGES_MAX && r->gpa % PAGES_SIZE == 0 &&
-	       r->gpa + r->count * PAGES_SIZE > r->gpa;
+	return r->count && r->count <= PAGES_MAX && r->first <= PAGES_MAX - r->count &&
+	       r->gpa % PAGES_SIZE == 0 && r->gpa + r->count * PAGES_SIZE > r->gpa;
 }
 
 /* each run possible, in order, no page twice: the first that is not; nruns: none */
 static uint64_t bad_run(const struct snapshot_file *f)
 {
-	uint64_t i, end = 0;
+	const struct snapshot_run *r = f->run, *last = r + f->nruns;
+	uint64_t end = 0;
 
-	for (i = 0; i < f->nruns; i++) {
-		if (!run_ok(&f->run[i]) || f->run[i].gpa < end)
-			return i;
-		end = f->run[i].gpa + f->run[i].count * PAGES_SIZE;
-	}
-	return i;
+	for (; r < last && run_ok(r) && r->gpa >= end; r++)
+		end = r->gpa + r->count * PAGES_SIZE;
+	return r - f->run;
 }
 
 static int read_index(struct snapshot_file *f, char *err, size_t errlen)

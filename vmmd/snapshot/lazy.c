@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0
 /*
  * One thread serves faults first and fills in the rest between them. It needs no
- * lock: whoever holds the machine lock may well be waiting for a page.
+ * lock: whoever holds the machine lock may well be waiting for a page. Where the
+ * guest has no other CPU the rest would be in its way: it waits until the guest
+ * has begun, and, after each fault, whether there is another.
  *
  * A file that cannot be read any more is the end of the process, here and now: a
  * vCPU that waits must not see, and a write to the disk that waits must not store,
@@ -30,6 +32,8 @@
 #include "vm.h"
 
 #define FAULTS		16		/* read at a time */
+#define BEGIN_MS	20		/* in which a guest that runs has touched a page */
+#define NEXT_MS		1
 
 #ifndef USERFAULTFD_IOC_NEW
 #define USERFAULTFD_IOC_NEW	_IO(0xAA, 0x00)
@@ -78,6 +82,8 @@ static int uffd_register(struct lazy *l)
 
 	if (ioctl(l->uffd, UFFDIO_API, &api))
 		return -errno;
+	/* Linux clears a large page before it sees that the page is ours to bring */
+	mem_large(mem, false);
 	for (i = 0; i < mem_regions(mem); i++) {
 		struct mem_info r = mem_region(mem, i);
 		struct uffdio_register reg = {
@@ -103,6 +109,7 @@ static void uffd_unregister(struct lazy *l)
 		if (!r.rom)
 			ioctl(l->uffd, UFFDIO_UNREGISTER, &range);
 	}
+	mem_large(mem, true);
 }
 
 /* ---- pages ---------------------------------------------------------------- */
@@ -270,17 +277,20 @@ static int work(struct lazy *l)
 		{ .fd = l->uffd, .events = POLLIN },
 		{ .fd = l->stop, .events = POLLIN },
 	};
-	int ret = 0;
+	int ret = 0, patience = BEGIN_MS;
 
 	while (!ret) {
-		if (poll(p, 2, 0) < 0 && errno != EINTR)
+		if (poll(p, 2, patience) < 0 && errno != EINTR)
 			return -errno;
+		patience = 0;
 		if (p[1].revents)
 			return -ECANCELED;
-		if (p[0].revents)
+		if (p[0].revents) {
 			ret = serve_faults(l);
-		else if (!fill(l, &ret))
+			patience = NEXT_MS;
+		} else if (!fill(l, &ret)) {
 			return 0;
+		}
 	}
 	return ret;
 }

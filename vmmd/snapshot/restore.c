@@ -181,20 +181,16 @@ static int restore_load(struct vm *vm, void *owner, char *err, size_t errlen)
 
 /* ---- the disk ------------------------------------------------------------- */
 
-static int make_disk(struct restore *r, char *err, size_t errlen)
+static int make_disk(struct restore *r, const char *file, char *err, size_t errlen)
 {
-	struct snapshot_disk d;
 	char *base;
 	int ret;
 
-	ret = snapshot_find_disk(r->chain[0], &d, err, errlen);
-	if (ret || !d.file[0])
-		return ret;
 	if (r->disk)
 		r->disk_path = strdup(r->disk);
 	else if (asprintf(&r->disk_path, "%s.%s-disk", r->file, r->saved.opt.config.name) < 0)
 		r->disk_path = NULL;
-	base = snapshot_beside(r->file, d.file);
+	base = snapshot_beside(r->file, file);
 	if (!base || !r->disk_path) {
 		snprintf(err, errlen, "out of memory");
 		ret = -ENOMEM;
@@ -217,6 +213,7 @@ static int told(const char *err, int status)
 int restore_begin(struct restore *r, int argc, char **argv)
 {
 	struct snapshot_file *f;
+	struct snapshot_disk d;
 	char err[768] = "";
 	int ret;
 
@@ -228,16 +225,16 @@ int restore_begin(struct restore *r, int argc, char **argv)
 	f = r->chain[0];
 	r->saved.state = &f->state;
 	r->saved.name = f->path;
-	/* a name for what is to be made yet */
-	ret = saved_options_take(&r->saved, "disk", argc, argv, err, sizeof(err));
-	if (ret)
-		return told(err, ret);
-	if (make_disk(r, err, sizeof(err)))
+	if (snapshot_find_disk(f, &d, err, sizeof(err)))
 		return told(err, VM_EXIT_ERROR);
-	ret = saved_options_take(&r->saved, r->disk_path, argc, argv, err,
+	/* a name for what is to be made yet, and has the machine's name in its own */
+	ret = saved_options_take(&r->saved, d.file[0] ? "disk" : NULL, argc, argv, err,
 				 sizeof(err));
 	if (ret)
 		return told(err, ret);
+	if (d.file[0] && make_disk(r, d.file, err, sizeof(err)))
+		return told(err, VM_EXIT_ERROR);
+	r->saved.opt.config.disk = r->disk_path;
 	r->saved.opt.config.memory_fd = r->memory_fd;
 	r->saved.opt.load = restore_load;
 	r->saved.opt.load_owner = r;

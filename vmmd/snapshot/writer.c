@@ -13,6 +13,8 @@
 #include "crc32c.h"
 
 #define BUFFER		(1U << 20)
+/* a guest that is restored waits for all of a section when it touches one page of it */
+#define SECTION_PAGES	16U
 
 static int flush(struct snapshot_writer *w)
 {
@@ -91,8 +93,16 @@ int writer_open(struct snapshot_writer *w, const char *path)
 int writer_pages(void *writer, uint64_t gpa, const void *data, uint32_t count)
 {
 	struct snapshot_writer *w = writer;
-	int ret = pages_put(&w->pages, gpa, data, count);
+	uint32_t at, n;
+	int ret = 0;
 
+	for (at = 0; !ret && at < count; at += n) {
+		n = SECTION_PAGES - (gpa / PAGES_SIZE + at) % SECTION_PAGES;
+		if (n > count - at)
+			n = count - at;
+		ret = pages_put(&w->pages, gpa + at * PAGES_SIZE,
+				(const uint8_t *)data + at * PAGES_SIZE, n);
+	}
 	return ret ? ret : w->error;
 }
 

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <zstd.h>
 
 #include "state/pages.h"
@@ -21,10 +22,13 @@ struct pages_coder {
 
 struct pages_coder *pages_coder_new(void)
 {
-	struct pages_coder *c = calloc(1, sizeof(*c));
+	struct pages_coder *c = mmap(NULL, sizeof(*c), PROT_READ | PROT_WRITE,
+				     MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
-	if (!c)
+	if (c == MAP_FAILED)
 		return NULL;
+	/* to clear 2 MiB takes longer than a section that fills little of it */
+	madvise(c, sizeof(*c), MADV_NOHUGEPAGE);
 	c->in = ZSTD_createCCtx();
 	c->out = ZSTD_createDCtx();
 	if (c->in && c->out)
@@ -39,7 +43,7 @@ void pages_coder_free(struct pages_coder *c)
 		return;
 	ZSTD_freeCCtx(c->in);
 	ZSTD_freeDCtx(c->out);
-	free(c);
+	munmap(c, sizeof(*c));
 }
 
 uint8_t *pages_coder_body(struct pages_coder *c)

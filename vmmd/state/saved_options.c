@@ -52,7 +52,6 @@ static int make_argv(struct saved_options *s, const char *disk, int argc, char *
 static char *machine_text(const struct vm_options *opt, size_t *len)
 {
 	struct vm_options o = *opt;
-	char *text;
 
 	o.config.name = NULL;
 	o.config.nforward = 0;
@@ -60,11 +59,7 @@ static char *machine_text(const struct vm_options *opt, size_t *len)
 	o.config.tap = "";
 	o.grace = 0;
 	o.on_crash = ON_CRASH_RESET;
-	*len = options_text(&o, NULL, 0);
-	text = malloc(*len);
-	if (text)
-		options_text(&o, text, *len);
-	return text;
+	return options_text(&o, len);
 }
 
 /* options that would make another machine of it are refused */

@@ -18,7 +18,7 @@ struct saved_options {
 /*
  * Make s->opt, for a VM that goes on from s->state, of its options and the argc
  * ones given here, which are of the host's side only; disk NULL: it has none. 0,
- * or an enum vm_exit with one line in err[]. May be called again.
+ * or an enum vm_exit with one line in err[].
  */
 int saved_options_take(struct saved_options *s, const char *disk, int argc,
 		       char **argv, char *err, size_t errlen);

@@ -44,11 +44,9 @@ static int save_options(struct vm *vm, struct sink *out, struct vm_options *opt)
 
 	*opt = *vm->opt;
 	machine_describe(vm->machine, &opt->config);
-	len = options_text(opt, NULL, 0);
-	text = malloc(len);
+	text = options_text(opt, &len);
 	if (!text)
 		return -ENOMEM;
-	options_text(opt, text, len);
 	ret = put(out, &state_options, text, len, NULL, 0);
 	free(text);
 	return ret;
