@@ -37,7 +37,7 @@ def join(figures):
     """The rows of which both sides have a figure, in the order of ROWS."""
     ours, peer = figures["ours"], figures["peer"]
     return [{"name": name, "unit": row.unit, "ours": ours[name], "peer": peer[name],
-             "ratio": round(ours[name] / peer[name], 3)}
+             "ratio": round(ours[name] / peer[name], 4)}
             for name, row in ROWS.items() if name in ours and name in peer]
 
 
@@ -99,7 +99,7 @@ def judge(tables, wanted):
             say("%s: no figure" % name)
             status = 1
         elif found[name] > baseline[name] * WORSE:
-            say("%s got worse: ratio %.3f, in %s %.3f" % (
+            say("%s got worse: ratio %.4f, in %s %.4f" % (
                 name, found[name], BASELINE, baseline[name]))
             status = 1
     return status
@@ -112,7 +112,7 @@ def write_baseline():
         if lab == "svm" or os.path.exists(path):
             for r in json.loads(load(path, "make bench")):
                 baseline[key(lab, r["name"])] = r["ratio"]
-    store(BASELINE, "".join("%s %.3f\n" % line for line in baseline.items()))
+    store(BASELINE, "".join("%s %.4f\n" % line for line in baseline.items()))
     say("wrote " + BASELINE)
 
 
