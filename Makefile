@@ -24,7 +24,7 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
 .PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves
-.PHONY: check-hotplug check-promise parity unit debug mini bench-baseline bench-readme
+.PHONY: check-hotplug check-promise check-hosts parity unit debug mini bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
 
@@ -192,7 +192,7 @@ lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory dirty guests"' \
 	$(KERNELS:%='check-kernel KERNEL=% NODES=2 TESTS="memory_numa memory_race dirty_race"') \
 	$(KERNELS:%='check-power KERNEL=%') \
-	'check-refused CPU=none' check-e2e
+	'check-refused CPU=none' 'check-hosts QUICK=1' check-e2e
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
@@ -216,6 +216,7 @@ check-vmx: all image
 # And what takes too long for every day.
 check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
+		check-hosts 'check-hosts FIRST=6.12 SECOND=6.1' 'check-hosts MINUS=' \
 		check-soak check-moves 'check-promise PROMISES=20' \
 		$(KERNELS:%='check-hotplug KERNEL=%') \
 		'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
@@ -370,6 +371,16 @@ check-boot: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
 		-- make check-boot DEBUG=$(DEBUG) FULL=$(FULL) CPUS=$(CPUS)
 endif
 
+# A guest moves between two hosts, of which the first is without some features. Of an
+# emulator each: this starts them. QUICK=1 for a part, MINUS= for two that are alike.
+FIRST ?= 6.1
+SECOND ?= 6.12
+MINUS ?= avx,avx2,f16c,fma,vaes,vpclmulqdq,smap,la57
+check-hosts: kmod vmmd
+	@scripts/run-selftests --timeout 3600 "selftests/e2e/hosts.py --first $(FIRST) \
+		--second $(SECOND) $(MINUS:%=--minus %) $(if $(QUICK),--quick --moves 2) \
+		--work $(B)/hosts-$(FIRST)-$(SECOND)$(if $(MINUS),-less)"
+
 # insmod where there is no virtualization to be had.
 check-refused: $(B)/kmod-$(KERNEL)/vmm.ko
 	@scripts/run-selftests "selftests/e2e/refused $(KERNEL) $(CPU)"
@@ -433,6 +444,9 @@ help:
 	@echo '  check-hotplug   two guests with 4 CPUs, while a CPU of the host goes and comes'
 	@echo '  check-moves     a guest moves, and is saved and restored, 50 times (MOVES=5)'
 	@echo '  check-promise   100 times, idle and writing, each within its --downtime (PROMISES=5)'
+	@echo '  check-hosts     a guest moves between two emulated hosts, of 6.1 and 6.12, one of'
+	@echo '                  which lacks some features (FIRST=6.12, SECOND=6.1, MINUS=avx,smap,'
+	@echo '                  QUICK=1 for a part)'
 	@echo '  check-boot      a Debian guest from boot to login (with CPU=vmx; CPUS=2, SMP=2:'
 	@echo '                  of the guest, of the host; FULL=1: all of check-e2e)'
 	@echo 'make check-full   all that, and what takes long on the emulator with VT-x'

@@ -180,12 +180,34 @@ void vmm_fpu_destroy(struct vmm_vcpu *vcpu)
 	free_page((unsigned long)vcpu->fpu);
 }
 
+/*
+ * A component of zeroes is in its initial state (SDM 1 13.6; x87 and SSE are not told
+ * by that). Some CPUs call all in use that XCR0 has, also what the guest was never
+ * given, and what another host may not have: it could not be told to that one.
+ */
+static void mark_initial(u8 *area)
+{
+	u64 *in_use = (u64 *)(area + LEGACY_SIZE);
+	u32 eax, ebx, ecx, edx;
+	int i;
+
+	for (i = 2; i < 63; i++) {
+		if (!(*in_use & BIT_ULL(i)))
+			continue;
+		cpuid_count(0xd, i, &eax, &ebx, &ecx, &edx);
+		if (!memchr_inv(area + ebx, 0, eax))
+			*in_use &= ~BIT_ULL(i);
+	}
+}
+
 void vmm_fpu_get(struct vmm_vcpu *vcpu, struct vmm_xsave *x)
 {
 	x->xcr0 = vcpu->xcr0;
 	x->size = have_xsave() ? vmm_fpu_size(vmm_fpu_mask()) : LEGACY_SIZE;
 	x->pad = 0;
 	memcpy(x->area, vcpu->fpu, x->size);
+	if (have_xsave())
+		mark_initial(x->area);
 }
 
 /* the bits MXCSR may have: FXSAVE tells, 0 means the oldest set (SDM 1 11.6.6) */
@@ -201,18 +223,25 @@ static u32 mxcsr_mask(void)
 	return mask ? mask : 0xffbf;
 }
 
-/* XRSTOR faults on any of these, SDM 1 13.8.1: a fault would be the host's */
-static int area_check(const u8 *area)
+/*
+ * XRSTOR faults on any of these, SDM 1 13.8.1: a fault would be the host's. The host
+ * that this comes from may have fewer components, or none but FXSAVE's.
+ */
+static int area_check(const struct vmm_xsave *x)
 {
-	const u64 *header = (const u64 *)(area + LEGACY_SIZE);
-	u32 mxcsr = *(const u32 *)(area + MXCSR_OFFSET);
+	const u64 *header = (const u64 *)(x->area + LEGACY_SIZE);
+	u32 mxcsr = *(const u32 *)(x->area + MXCSR_OFFSET);
 	int i;
 
+	if (x->size > VMM_XSAVE_SIZE || x->size < LEGACY_SIZE)
+		return -EINVAL;
 	if (mxcsr & ~mxcsr_mask())
 		return -EINVAL;
-	if (!have_xsave())
+	if (!have_xsave() || x->size == LEGACY_SIZE)
 		return 0;
-	if (header[0] & ~vmm_fpu_mask())
+	if (x->size < LEGACY_SIZE + XSAVE_HEADER)
+		return -EINVAL;
+	if (header[0] & ~vmm_fpu_mask() || vmm_fpu_size(header[0]) > x->size)
 		return -EINVAL;
 	for (i = 1; i < XSAVE_HEADER / 8; i++)
 		if (header[i])
@@ -224,14 +253,16 @@ int vmm_fpu_set(struct vmm_vcpu *vcpu, const struct vmm_xsave *x)
 {
 	u32 size = have_xsave() ? vmm_fpu_size(vmm_fpu_mask()) : LEGACY_SIZE;
 
-	if (x->pad || x->size > VMM_XSAVE_SIZE || x->size < size)
+	if (x->pad || area_check(x))
 		return -EINVAL;
 	if (have_xsave() ? vmm_fpu_xcr0_check(x->xcr0) : x->xcr0 != XFEATURE_MASK_FP)
 		return -EINVAL;
-	if (area_check(x->area))
-		return -EINVAL;
 	vcpu->xcr0 = x->xcr0;
 	vcpu->xcr0_may = vcpu->xcr0_shown | x->xcr0;
-	memcpy(vcpu->fpu, x->area, size);
+	/* what does not come is in its initial state */
+	memset(vcpu->fpu, 0, PAGE_SIZE);
+	memcpy(vcpu->fpu, x->area, min(size, x->size));
+	if (x->size == LEGACY_SIZE)
+		*(u64 *)(vcpu->fpu + LEGACY_SIZE) = XFEATURE_MASK_FPSSE;
 	return 0;
 }

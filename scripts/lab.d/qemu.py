@@ -5,11 +5,14 @@ import os
 import socket
 import subprocess
 
-from common import (CPIO_END, initramfs, initramfs_sources, is_newer, prepare_vmlinux,
-                    write_whole)
+from common import (CPIO_END, Failure, initramfs, initramfs_sources, is_newer,
+                    prepare_vmlinux, write_whole)
 
 # What the initramfs must bring to reach the root; modprobe adds what these need.
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "9pnet_virtio", "9p", "overlay")
+
+# Of a lab in the network of two.
+LINK_ADDRESS = "10.77.0.%d"
 
 
 def prepare_initrd(kernel):
@@ -20,9 +23,33 @@ def prepare_initrd(kernel):
     return initrd
 
 
-def command_line(args, kernel, initrd, job, ports):
-    def quote(path):
-        return path.replace(",", ",,")
+def quote(path):
+    return path.replace(",", ",,")
+
+
+def connect(path):
+    """The second lab's end of a link."""
+    end = socket.socket(socket.AF_UNIX)
+    try:
+        end.connect(path)
+    except OSError as e:
+        raise Failure(1, "wanted a lab with --link %s,1, found none there: %s"
+                      % (path, e.strerror or e)) from None
+    return end
+
+
+def link_devices(link, end):
+    """The card of a lab whose --link that is, and the wire: the first lab's QEMU
+    listens, the second gets what connect() returned."""
+    path, number = link
+    wire = ("socket,id=link,fd=%d" % end.fileno() if end else
+            "stream,id=link,server=on,addr.type=unix,addr.path=" + quote(path))
+    # No ROM to boot from. The wire takes large frames, which cost the host less.
+    return ["-netdev", wire, "-device", "virtio-net-pci,netdev=link,romfile=,host_mtu=9000,"
+            "mac=52:54:00:77:00:%02d" % number]
+
+
+def command_line(args, kernel, initrd, job, ports, link_end):
 
     # QEMU translates code anew for each address it runs at. Where each program's
     # libraries are elsewhere, a page of libc has so many translations in the end that
@@ -31,6 +58,7 @@ def command_line(args, kernel, initrd, job, ports):
               "loglevel=7", args.append]
     # With ERMS Linux clears and copies pages by bytes, and each is a store by itself.
     cpu = "max,-erms,%ssvm" % ("-" if args.cpu == "none" else "+")
+    cpu += "".join(",-" + name for name in args.cpu_minus)
     accel = "tcg,thread=" + ("multi" if args.mttcg else "single")
     command = ["qemu-system-x86_64", "-name", "lab", "-nodefaults", "-no-user-config",
                "-display", "none", "-no-reboot", "-m", str(args.mem), "-smp", str(args.smp)]
@@ -55,6 +83,8 @@ def command_line(args, kernel, initrd, job, ports):
     if args.out:
         command += ["-virtfs", "local,path=%s,mount_tag=out,security_model=none,"
                                "multidevs=remap" % quote(os.path.abspath(args.out))]
+    if args.link:
+        command += link_devices(args.link, link_end)
     for number, fd in enumerate(ports, start=1):
         command += ["-chardev", "socket,id=port%d,fd=%d" % (number, fd),
                     "-device", "virtserialport,nr=%d,chardev=port%d" % (number, number)]
@@ -78,16 +108,18 @@ class Room:
         pairs = [socket.socketpair() for _ in range(4)]
         self.ports = [pair[0] for pair in pairs]
         theirs = [pair[1].fileno() for pair in pairs]
+        link_end = connect(args.link[0]) if args.link and args.link[1] == 2 else None
+        passed = theirs + ([link_end.fileno()] if link_end else [])
         with open(self.log, "wb") as log:
             # A session of its own: a terminal's Ctrl-C is not for QEMU. Nor may QEMU
             # be left over when we are killed.
             self.process = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "KILL", "--"]
-                + command_line(args, kernel, initrd, job, theirs),
-                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=theirs,
+                + command_line(args, kernel, initrd, job, theirs, link_end),
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=passed,
                 start_new_session=True)
-        for pair in pairs:
-            pair[1].close()
+        for end in [pair[1] for pair in pairs] + ([link_end] if link_end else []):
+            end.close()
         # Not on the kernel's command line: with --icount boots are to be alike.
         self.ports[0].send(job.encode() + b"\n")
 

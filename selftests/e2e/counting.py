@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
+import time
 
 from console import SCALE, Console, ConsoleError
 
@@ -13,7 +15,7 @@ MODULES = ("virtio_pci", "virtio_blk")  # that a guest with a disk needs
 INIT = """/busybox mkdir /proc /dev
 /busybox mount -t devtmpfs dev /dev
 /busybox mount -t proc proc /proc
-DISK=WANTED
+DISK=WANTED LOG=WATCHED
 if [ $DISK = 1 ]; then
 	for m in $(/busybox cat /modules/order); do /busybox insmod /modules/$m; done
 	[ -b /dev/vda ] || echo "BAD disk: there is none"
@@ -35,6 +37,9 @@ while :; do
 			echo "BAD disk: record $((n - 1)) is gone"
 		echo "r$n" | /busybox dd of=/dev/vda bs=512 seek=$n conv=sync,notrunc,fsync 2>/dev/null
 	fi
+	[ $LOG = 0 ] || ! /busybox dmesg |
+		/busybox grep -E "WARNING:|BUG|Oops|stall|lockup|clocksource.*unstable" ||
+		echo "BAD log"
 	echo "count $n up $(/busybox cut -d. -f1 /proc/uptime)"
 done
 """
@@ -43,9 +48,11 @@ COUNT = r"count (\d+) up (\d+)\r*\n"
 FATAL = "BAD|Kernel panic|BUG|clocksource.*unstable"
 
 
-def init(still=24, disk=False):
-    """The first process: so many MiB never change; it wants a disk, and MODULES, or none."""
-    return INIT.replace("WANTED", str(int(disk))).replace("STILL", str(still))
+def init(still=24, disk=False, log=False):
+    """The first process: so many MiB never change; it wants a disk, and MODULES, or none;
+    it looks through its kernel's log, or not."""
+    return (INIT.replace("WANTED", str(int(disk))).replace("WATCHED", str(int(log)))
+            .replace("STILL", str(still)))
 
 
 class Guest:
@@ -53,6 +60,7 @@ class Guest:
 
     def __init__(self, argv, transcript):
         self.con = Console(["vmmd"] + argv, transcript)
+        self.up = 0         # seconds, at the last count
 
     def __enter__(self):
         return self
@@ -65,9 +73,12 @@ class Guest:
         last = None
         while True:
             _, match = self.con.wait_for(COUNT, TIMEOUT, fatal=FATAL)
-            n = int(match.group(1))
+            n, up = map(int, match.groups())
             if last is not None and n != last + 1:
                 raise AssertionError("count %d after %d" % (n, last))
+            if up < self.up:
+                raise AssertionError("up for %d s after %d" % (up, self.up))
+            self.up = up
             if n >= at_least:
                 return n
             last = n
@@ -141,6 +152,18 @@ def machines_of(there):
         yield
     finally:
         os.environ["VMMD_RUNTIME_DIR"] = here
+
+
+def wait_listening(port):
+    """Until somebody listens at that port of tcp."""
+    deadline = time.monotonic() + TIMEOUT * SCALE
+    while True:
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            if re.search(r":%04X 00000000:0000 0A" % port, f.read()):
+                return
+        if time.monotonic() > deadline:
+            raise AssertionError("vmmd receive does not listen")
+        time.sleep(0.05)
 
 
 def names():

@@ -12,16 +12,16 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
 import time
 
 sys.dont_write_bytecode = True
-from console import SCALE, Console  # noqa: E402 (beside this file)
+from certificates import make_authority, make_certificate  # noqa: E402 (beside this file)
+from console import SCALE, Console  # noqa: E402
 from counting import (TIMEOUT, Guest, goes_on, init, machines_of, names,  # noqa: E402
-                      ssh_to, vmmd)
+                      ssh_to, vmmd, wait_listening)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -56,7 +56,7 @@ class Test:
                     raise AssertionError("vmmd receive does not listen")
                 time.sleep(0.05)
         else:
-            wait_listening(self)
+            wait_listening(PORT)
         return guest, name
 
     def unix(self):
@@ -193,46 +193,15 @@ def dry_run(test):
         vmmd("kill", "m0")
 
 
-def make_certificates(test):
-    """An authority, one certificate of it for both sides, and one of another."""
-    for name in ("ca", "other"):
-        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-days", "36500", "-subj",
-                        "/CN=" + name, "-keyout", test.path(name + "-key.pem"),
-                        "-out", test.path(name + ".pem")], check=True, capture_output=True)
-    for name in ("ca", "other"):
-        directory = test.path("tls-" + name)
-        os.makedirs(directory)
-        with open(test.path("ext"), "w", encoding="ascii") as f:
-            f.write("subjectAltName=IP:127.0.0.1,DNS:localhost\n")
-        subprocess.run(["openssl", "req", "-new", "-newkey", "ec", "-pkeyopt",
-                        "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=host",
-                        "-keyout", directory + "/key.pem", "-out", test.path("csr")],
-                       check=True, capture_output=True)
-        subprocess.run(["openssl", "x509", "-req", "-in", test.path("csr"), "-CA",
-                        test.path(name + ".pem"), "-CAkey", test.path(name + "-key.pem"),
-                        "-CAcreateserial", "-days", "36500", "-extfile", test.path("ext"),
-                        "-out", directory + "/cert.pem"], check=True, capture_output=True)
-        shutil.copy(test.path("ca.pem"), directory + "/ca.pem")
-
-
-TCP = "tcp:127.0.0.1:7321"
-
-
-def wait_listening(test):
-    """Until somebody listens at TCP."""
-    deadline = time.monotonic() + TIMEOUT * SCALE
-    while True:
-        with open("/proc/net/tcp", encoding="ascii") as f:
-            if re.search(r":%04X 00000000:0000 0A" % 7321, f.read()):
-                return
-        if time.monotonic() > deadline:
-            raise AssertionError("vmmd receive does not listen")
-        time.sleep(0.05)
+PORT = 7321
+TCP = "tcp:127.0.0.1:%d" % PORT
 
 
 def tls(test):
-    make_certificates(test)
+    for name in ("ca", "other"):
+        make_authority(test.path(name))
+        make_certificate(test.path("tls-" + name), test.path(name), "IP:127.0.0.1,DNS:localhost",
+                         trusts=test.path("ca"))
     directory = ("--tls-dir", test.path("tls-ca"))
     guest = Guest(test.run, test.transcript)
     with guest:
@@ -271,8 +240,8 @@ def cut(test, passes):
         target, name = test.receive(at=TCP)
         with target:
             # each listens for ever
-            port = 7322 + passes
-            wire = Wire(("127.0.0.1", port), ("127.0.0.1", 7321), passes, again=True)
+            port = PORT + 1 + passes
+            wire = Wire(("127.0.0.1", port), ("127.0.0.1", PORT), passes, again=True)
             said = vmmd("migrate", "m0", "tcp:127.0.0.1:%d" % port, "--downtime", str(DOWNTIME),
                         wanted=0 if passes else 1)
             print("# " + said.strip(), flush=True)

@@ -401,6 +401,72 @@ TEST_F(state, fpu_leaves_the_exit_to_be_completed)
 	EXPECT_EQ(-EINVAL, vcpu_run(self->v));
 }
 
+#define XSTATE_BV	512
+#define FXSAVE_SIZE	512
+#define XSAVE_SIZE	576	/* with the header, without any component more */
+
+/* SDM 1 13.6: nobody has touched the rest, whatever XCR0 says */
+TEST_F(state, fpu_in_use)
+{
+	static const u8 out[] = { 0xe6, 0x01 };
+	struct vmm_info info;
+	u64 bv;
+
+	ASSERT_EQ(0, vm_ioctl(self->vm->dev, VMM_GET_INFO, &info));
+	vcpu_start16(self->v, 0, GUEST_IMAGE);
+	memcpy(self->vm->ram + GUEST_IMAGE, out, sizeof(out));
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_XSAVE, &self->st));
+	if (self->st.xsave.size < XSAVE_SIZE)
+		SKIP(return, "the host has no XSAVE");
+	self->st.xsave.xcr0 = info.xcr0_mask;
+	ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_XSAVE, &self->st));
+	ASSERT_EQ(0, vcpu_run(self->v));
+	ASSERT_EQ(VMM_EXIT_IO, self->v->run->reason);
+	ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_XSAVE, &self->st));
+	memcpy(&bv, self->st.xsave.area + XSTATE_BV, sizeof(bv));
+	EXPECT_EQ(0, bv & ~3ull);
+}
+
+/* as hosts have it that cannot do as much */
+TEST_F(state, fpu_of_other_hosts)
+{
+	static const u32 sizes[] = { FXSAVE_SIZE, XSAVE_SIZE };
+	struct vmm_xsave *x = &self->st.xsave;
+	struct vmm_info info;
+	u64 bv = 4;
+	u32 i, all;
+
+	ASSERT_EQ(0, vm_ioctl(self->vm->dev, VMM_GET_INFO, &info));
+	for (i = 0; i < ARRAY_SIZE(sizes); i++) {
+		ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_XSAVE, &self->st));
+		all = x->size;
+		/* what is in front of the header is XMM0's; behind, nobody's */
+		memset(x->area + 160, 0x55 + i, 16);
+		memset(x->area + sizes[i], 0xff, sizeof(x->area) - sizes[i]);
+		x->size = sizes[i];
+		ASSERT_EQ(0, vcpu_set(self->v, VMM_STATE_XSAVE, &self->st)) TH_LOG("%u", i);
+		memset(x, 0, sizeof(*x));
+		ASSERT_EQ(0, vcpu_get(self->v, VMM_STATE_XSAVE, &self->st));
+		EXPECT_EQ(all, x->size);
+		EXPECT_EQ(0x55 + i, x->area[160]);
+		if (all >= XSAVE_SIZE)
+			EXPECT_EQ(3, x->area[XSTATE_BV]);
+	}
+	/* neither half a header nor less than it says that there is */
+	x->size = XSAVE_SIZE - 1;
+	if (all >= XSAVE_SIZE)
+		EXPECT_EQ(-EINVAL, vcpu_set(self->v, VMM_STATE_XSAVE, &self->st));
+	x->size = FXSAVE_SIZE - 1;
+	EXPECT_EQ(-EINVAL, vcpu_set(self->v, VMM_STATE_XSAVE, &self->st));
+	if (info.xcr0_mask & bv) {
+		x->size = XSAVE_SIZE;
+		memcpy(x->area + XSTATE_BV, &bv, sizeof(bv));
+		EXPECT_EQ(-EINVAL, vcpu_set(self->v, VMM_STATE_XSAVE, &self->st));
+		x->size = all;
+		EXPECT_EQ(0, vcpu_set(self->v, VMM_STATE_XSAVE, &self->st));
+	}
+}
+
 /* the events' part of SDM 3C 27.2.1.3: an error code has 16 bits */
 TEST_F(state, refused_event_says_why)
 {

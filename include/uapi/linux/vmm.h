@@ -352,7 +352,7 @@ struct vmm_msrs {
 
 struct vmm_xsave {
 	__u64 xcr0;
-	__u32 size;		/* out: bytes of `area` in use */
+	__u32 size;		/* bytes of `area` in use; in: 512, or 576 and what XSTATE_BV has */
 	__u32 pad;
 	__u8 area[VMM_XSAVE_SIZE];	/* standard form, SDM 1 13.4 */
 };
