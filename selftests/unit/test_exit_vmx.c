@@ -42,11 +42,6 @@ void vmm_dregs_load(struct vmm_vcpu *vcpu)
 	dregs_loaded = true;
 }
 
-u64 vmm_cr4_allowed(void)
-{
-	return 0x3707ff;
-}
-
 static unsigned int level = 0xe1;
 
 bool vmx_apic_level(const struct vmx_vcpu *v, u8 vector)
@@ -55,7 +50,7 @@ bool vmx_apic_level(const struct vmx_vcpu *v, u8 vector)
 }
 
 static struct vmx_vcpu vmx;
-static struct vmm_vcpu vcpu = { .arch = &vmx };
+static struct vmm_vcpu vcpu = { .arch = &vmx, .cr4_may = 0x3707ff };
 
 static const struct vmm_fact *fact(u32 reason, u64 qualification)
 {
@@ -71,7 +66,7 @@ static const struct vmm_fact *fact(u32 reason, u64 qualification)
 static void setup(void)
 {
 	memset(vmcs, 0, sizeof(vmcs));
-	vcpu = (struct vmm_vcpu){ .arch = &vmx };
+	vcpu = (struct vmm_vcpu){ .arch = &vmx, .cr4_may = 0x3707ff };
 }
 
 /* appendix C, with what a guest does for it */
