@@ -24,7 +24,8 @@ say = $(if $(V),,@printf '  %-7s %s\n' $(1) $@)
 .PHONY: all kmod vmmd guests selftests image run bench clean distclean help
 .PHONY: check check-svm check-vmx check-full check-unit check-lab check-kernel check-e2e
 .PHONY: check-power check-refused check-boot check-snapshot check-soak check-moves
-.PHONY: check-hotplug check-promise check-hosts parity unit debug mini bench-baseline bench-readme
+.PHONY: check-hotplug check-promise check-gap check-hosts parity unit debug mini
+.PHONY: bench-baseline bench-readme
 
 all: kmod vmmd guests selftests unit
 
@@ -162,6 +163,12 @@ $(selftest_tests): %: %.o $(selftest_objects)
 	$(call say,LD)
 	$(Q)$(CC) $(selftest_ldflags) -o $@ $^ -pthread
 
+# Both ends of check-gap's connections: executed in guests and in the host alike.
+$(B)/selftests/stream: selftests/e2e/stream.c
+	@mkdir -p $(@D)
+	$(call say,CC)
+	$(Q)$(CC) -std=gnu11 $(CFLAGS) $(warnings) -static -o $@ $<
+
 # ---- guests
 
 -include guests/bare/Makefile
@@ -183,6 +190,8 @@ CPUS ?= 1
 MOVES ?= 50
 # And in check-promise, where time is exact and the emulator slow.
 PROMISES ?= 100
+# And in check-gap, likewise.
+GAPS ?= 50
 
 # What each lane consists of. VT-x's emulator is slow: one kernel has all of it,
 # the other what enters and leaves guests; two CPUs what needs two; one lane is
@@ -192,7 +201,7 @@ lane_svm := $(KERNELS:%='check-kernel KERNEL=%') \
 	'check-kernel KERNEL=6.1 DEBUG=1 TESTS="memory dirty guests"' \
 	$(KERNELS:%='check-kernel KERNEL=% NODES=2 TESTS="memory_numa memory_race dirty_race"') \
 	$(KERNELS:%='check-power KERNEL=%') \
-	'check-refused CPU=none' 'check-hosts QUICK=1' check-e2e
+	'check-refused CPU=none' 'check-hosts QUICK=1' check-e2e 'check-gap GAPS=1'
 lane_vmx := 'check-kernel CPU=vmx KERNEL=6.1' \
 	'check-kernel CPU=vmx KERNEL=6.12 TESTS="guests exits roundtrip"' \
 	'check-kernel CPU=vmx SMP=2 TESTS="hotplug host pv"' \
@@ -217,7 +226,7 @@ check-vmx: all image
 check-full: all debug image
 	+@MAKE='$(MAKE) BUILT=1' scripts/check check-unit check-lab $(lane_svm) -- \
 		check-hosts 'check-hosts FIRST=6.12 SECOND=6.1' 'check-hosts MINUS=' \
-		check-soak check-moves 'check-promise PROMISES=20' \
+		check-soak check-moves 'check-promise PROMISES=20' 'check-gap KERNEL=6.12' \
 		$(KERNELS:%='check-hotplug KERNEL=%') \
 		'check-lab CPU=vmx' $(lane_vmx) 'check-power CPU=vmx' \
 		'check-kernel CPU=vmx NODES=2 TESTS="memory_numa"' \
@@ -313,6 +322,12 @@ check-promise:
 		"selftests/e2e/promise.py --moves $(PROMISES) --load $(B)/bench/load \
 			--kernel $(B)/kernel/$(series)/vmlinuz --work $$(mktemp -d)"
 
+# What the network sees of a guest that is moved, saved and restored again and again.
+check-gap:
+	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH scripts/run-selftests --module $(module) --timeout 20000 \
+		"selftests/e2e/gap.py --moves $(GAPS) --stream $(B)/selftests/stream \
+			--kernel $(B)/kernel/$(series) --work $$(mktemp -d)"
+
 check-boot:
 	@PATH=$(CURDIR)/$(B)/vmmd:$$PATH VMM_TIMEOUT_SCALE=10 scripts/run-selftests \
 		--module $(module) --timeout 20000 "selftests/e2e/boot.py --in-place \
@@ -353,6 +368,10 @@ check-moves: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd image
 check-promise: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd $(B)/bench/load
 	scripts/lab --icount --kernel $(KERNEL) --timeout 20000 \
 		-- make check-promise DEBUG=$(DEBUG) PROMISES=$(PROMISES)
+
+check-gap: $(kmod_dir)-$(KERNEL)/vmm.ko vmmd $(B)/selftests/stream
+	scripts/lab --icount --kernel $(KERNEL) --timeout 20000 \
+		-- make check-gap DEBUG=$(DEBUG) GAPS=$(GAPS)
 
 # Of the kernel, what the labs that share no files do not have.
 guest_files = $(wildcard $(addprefix $(B)/kernel/$(KERNEL)/,boot/vmlinuz-* release \
@@ -444,6 +463,7 @@ help:
 	@echo '  check-hotplug   two guests with 4 CPUs, while a CPU of the host goes and comes'
 	@echo '  check-moves     a guest moves, and is saved and restored, 50 times (MOVES=5)'
 	@echo '  check-promise   100 times, idle and writing, each within its --downtime (PROMISES=5)'
+	@echo '  check-gap       and what the network hears of it meanwhile: no gap over 50 ms (GAPS=5)'
 	@echo '  check-hosts     a guest moves between two emulated hosts, of 6.1 and 6.12, one of'
 	@echo '                  which lacks some features (FIRST=6.12, SECOND=6.1, MINUS=avx,smap,'
 	@echo '                  QUICK=1 for a part)'

@@ -20,6 +20,7 @@
 #include "detach.h"
 #include "loop.h"
 #include "migrate/migrate.h"
+#include "net/net.h"
 #include "snapshot/lazy.h"
 #include "state/vmstate.h"
 #include "vcpu.h"
@@ -360,6 +361,17 @@ static int vm_commit(struct vm *vm, char *err, size_t errlen)
 	return ret;
 }
 
+/* of one that ran elsewhere: a switch is to find it here from now on; lock held */
+static void vm_announce(struct vm *vm)
+{
+	struct net *net = machine_net(vm->machine);
+	struct vm_config config = vm->opt->config;
+
+	machine_describe(vm->machine, &config);
+	if (net && config.net == NET_TAP)
+		net_announce(net, config.mac);
+}
+
 static void vm_teardown(struct vm *vm, int code)
 {
 	unsigned int i;
@@ -415,6 +427,8 @@ int vm_run(const struct vm_options *opt)
 	/* a VM that was handed over to us has no other place */
 	} else if (!opt->detach || detach_ready(opt->ready_fd) || opt->commit) {
 		pthread_mutex_lock(&vm.lock);
+		if (opt->load)
+			vm_announce(&vm);
 		vm_go_on(&vm);
 		pthread_mutex_unlock(&vm.lock);
 		code = loop_run(vm.loop);

@@ -48,7 +48,7 @@ struct fake_vm {
 	unsigned int slow_stops, slow_sends;
 	uint64_t slow_ns;
 	bool user_paused;
-	unsigned int throttle_max;	/* most that was asked for */
+	unsigned int let_loose;		/* so often it was not to be slowed down any more */
 	atomic_bool cancel;
 	/* of a target */
 	bool has_regs;

@@ -58,6 +58,8 @@ static void test_moves(void **state)
 	assert_int_equal(r->result.error, 0);
 	assert_int_equal(r->result.late, 0);
 	assert_int_equal(r->source.stops, 1);
+	/* one that is slowed down stays so until it is stopped */
+	assert_int_equal(r->source.let_loose, 0);
 	assert_int_equal(r->source.resumes, 0);
 	assert_false(r->target_paused);
 	fake_check_one(r);
@@ -292,7 +294,7 @@ static void test_always_late(void **state)
 	fake_migrate(r);
 	assert_int_equal(r->result.state, SOURCE_KEPT);
 	assert_true(r->source.runs);
-	says(r->result.text, "10.0 ms were promised");
+	says(r->result.text, "longer than the 10.0 ms that were promised (--downtime), tried 8 times");
 	fake_check_one(r);
 }
 

@@ -139,17 +139,6 @@ static int load(struct vm *vm, void *owner, char *err, size_t errlen)
 	return ret;
 }
 
-/* a switch between the hosts is to find it here */
-static void announce(struct vm *vm)
-{
-	struct net *net = machine_net(vm->machine);
-	struct vm_config config = vm->opt->config;
-
-	machine_describe(vm->machine, &config);
-	if (net && config.net == NET_TAP)
-		net_announce(net, config.mac);
-}
-
 static int commit(struct vm *vm, void *owner, char *err, size_t errlen)
 {
 	struct receive *r = owner;
@@ -159,7 +148,6 @@ static int commit(struct vm *vm, void *owner, char *err, size_t errlen)
 		return ret;
 	if (r->t.paused)
 		vm->paused |= VM_PAUSE_USER;
-	announce(vm);
 	if (r->listener)
 		r->answer = answer_running(r->c, r->listener, r->t.streams.token);
 	else

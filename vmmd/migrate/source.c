@@ -347,9 +347,10 @@ static int try_to_finish(struct sender *s)
 	s->late = false;
 	s->state_sent = false;
 	s->attempt++;
-	s->guest->throttle(s->guest->owner, 0);
 	s->stopped_at = loop_now();
 	ret = s->guest->stop(s->guest->owner, &paused);
+	/* not before: it would run as fast as it can, and write, until it is stopped */
+	s->guest->throttle(s->guest->owner, 0);
 	/* from here on step() lets it go on */
 	sender_step(s, SOURCE_STOP);
 	if (!ret)
@@ -380,6 +381,10 @@ static int give_up(struct sender *s, uint64_t predicted)
 {
 	const struct migrate_now *now = &s->result->now;
 
+	if (s->result->late >= LATE_MAX)
+		return sender_fail(s, -EBUSY, "the machine would have stood still for longer than the %.1f ms that were promised (--downtime), tried %u times, after %u rounds: %" PRIu64 " KiB/s were sent and it was slowed down by %u %%",
+				   s->params->downtime_ns / 1e6, s->result->late, now->round,
+				   now->rate >> 10, now->throttle);
 	return sender_fail(s, -EBUSY, "after %u rounds the machine would still stand still for %.1f ms, %.1f ms were promised (--downtime): %" PRIu64 " KiB/s were sent and it was slowed down by %u %%",
 		    now->round, predicted / 1e6, s->params->downtime_ns / 1e6,
 		    now->rate >> 10, now->throttle);

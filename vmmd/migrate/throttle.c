@@ -9,7 +9,12 @@
 #include "migrate/throttle.h"
 #include "vm.h"
 
-#define PERIOD_NS	50000000ULL	/* a pause is shorter than this */
+/*
+ * A pause is shorter than this. The one in which the guest goes may follow at once, and
+ * others on the network wait for both. Much shorter, and on a host that is short of CPUs
+ * it takes longer to be held again than the guest was to run.
+ */
+#define PERIOD_NS	20000000ULL
 
 struct throttle {
 	struct vm *vm;
