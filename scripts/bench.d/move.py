@@ -11,7 +11,7 @@ from common import Failure, idle, say
 from console import Console
 from linux import LOAD, MINI
 from memory import Group
-from qmp import Qmp
+from qmp import Qmp, wait_for_file
 from stacks import VMMD, run
 from trace import First
 
@@ -108,8 +108,7 @@ class OurMoves:
         name = self.name()
         there = Guest([VMMD, "receive", "unix:" + SOCKET, "--name", name])
         there.name = name
-        while not os.path.exists(SOCKET):
-            time.sleep(0.01)
+        wait_for_file(SOCKET)
         limit = ["--bandwidth", str(bandwidth)] if bandwidth else []
         ms = said(STOOD, "migrate", guest.name, "unix:" + SOCKET, "--downtime", str(downtime),
                   *limit)
@@ -172,9 +171,10 @@ class KvmMoves:
         return lambda: [guest.kill() for guest in guests]
 
     def move(self, guest, size, downtime, bandwidth=0):
+        if os.path.exists(SOCKET):      # the last one's, which nobody hears
+            os.remove(SOCKET)
         there = self.start(size, "-incoming", "unix:" + SOCKET)
-        while not os.path.exists(SOCKET):
-            time.sleep(0.01)
+        wait_for_file(SOCKET)
         ms = guest.qmp.migrate("unix:" + SOCKET, downtime, bandwidth)
         guest.kill()
         return there, ms

@@ -9,27 +9,39 @@ import time
 from common import Failure, say
 
 PATIENCE = 120 * 10**9      # ns of the lab's clock that a migration may take
-DOUBT = 15 * 10**9          # and after which it is thought to have no end
+DOUBT = 5 * 10**9           # and after which it is thought to have no end
+ANSWER = 20                 # s of the same clock
+
+
+def wait_for_file(path):
+    deadline = time.monotonic() + ANSWER
+    while not os.path.exists(path):
+        if time.monotonic() > deadline:
+            raise Failure("there is no %s after %d s of the lab's clock" % (path, ANSWER))
+        time.sleep(0.01)
 
 
 class Qmp:
     def __init__(self, path):
-        while not os.path.exists(path):
-            time.sleep(0.01)
+        wait_for_file(path)
         self.socket = socket.socket(socket.AF_UNIX)
+        self.socket.settimeout(ANSWER)
         self.socket.connect(path)
         self.file = self.socket.makefile("r", encoding="utf-8")
         self.file.readline()
         self.run("qmp_capabilities")
 
     def run(self, command, **arguments):
-        self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
-        for line in self.file:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise Failure("QEMU: %s: %s" % (command, answer["error"]["desc"]))
-            if "return" in answer:
-                return answer["return"]
+        try:
+            self.socket.sendall(json.dumps({"execute": command, "arguments": arguments}).encode())
+            for line in self.file:
+                answer = json.loads(line)
+                if "error" in answer:
+                    raise Failure("QEMU: %s: %s" % (command, answer["error"]["desc"]))
+                if "return" in answer:
+                    return answer["return"]
+        except OSError as e:
+            raise Failure("QEMU: %s: %s" % (command, e)) from None
         raise Failure("QEMU ended at " + command)
 
     def ignore_shared(self):
