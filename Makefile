@@ -6,7 +6,7 @@ B := build
 KERNELS := 6.1 6.12
 # The one that tests and "make run" take where only one is taken.
 KERNEL ?= 6.1
-KERNEL_TIMEOUT ?= 1800
+KERNEL_TIMEOUT ?= 2700
 POWER_TIMEOUT ?= 6000
 E2E_TIMEOUT ?= 3600
 
