@@ -347,7 +347,8 @@ FIXTURE_SETUP(guest)
 
 FIXTURE_TEARDOWN(guest)
 {
-	vm_free(self->vm);
+	if (self->vm)
+		vm_free(self->vm);
 }
 
 /* in the tests: skipped in the setup, they would run all the same */
