@@ -4,9 +4,10 @@
 
     gap.py --kernel DIR --stream FILE --work DIR [--moves N]
 
-DIR has the kernel and its modules, FILE is the program of stream.c. The guest and the host send each other numbered UDP packets
-and have a TCP connection; each side of a move has a tap device of its own, and both
-are on one bridge. The times mean something in a lab that counts instructions. Runs
+DIR has the kernel and its modules, FILE is the program of stream.c. The guest and the
+host send each other numbered UDP packets and have a TCP connection; each side of a
+move has a tap device of its own, and both are on one bridge. The times mean something
+in a lab that counts instructions. One that is slowed down is moved if N is not 1. Runs
 vmmd from PATH, and makes the bridge, as root. Prints TAP; exits 0 if nothing failed.
 """
 import argparse
@@ -394,14 +395,16 @@ def main():
     os.makedirs(args.work, exist_ok=True)
     read_ahead(args)
     test = Test(args)
+    # how long it says nothing depends on when it happens to be held: not for every day
+    slowed = [("and of a guest that is slowed down to move",
+               lambda: moves(test, "on", busy=True))] if args.moves > 1 else []
     make_bridge()
     try:
         return run_tests([
             ("%d moves with vhost-net: no gap over %d ms, one TCP connection" % (
                 args.moves, GAP_MS), lambda: moves(test, "on")),
             ("and by vmmd itself", lambda: moves(test, "off")),
-            ("and of a guest that is slowed down to move", lambda: moves(
-                test, "on", busy=True)),
+            *slowed,
             ("a silent guest is found where it has moved to, and where it is restored",
              lambda: silent(test, "on")),
             ("by vmmd itself, too", lambda: silent(test, "off")),
