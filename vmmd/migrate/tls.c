@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0
-#include <dlfcn.h>
 #include <errno.h>
 #include <gnutls/gnutls.h>
 #include <limits.h>
@@ -11,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "library.h"
 #include "loop.h"
 #include "migrate/channel.h"
 #include "migrate/tls.h"
@@ -47,34 +47,29 @@
 	F(gnutls_certificate_verification_status_print)		\
 	F(gnutls_free)
 
-/* the library's functions by their own names */
-#define DECLARE(name)	typeof(&(name)) name##_;
 static struct {
-	FUNCTIONS(DECLARE)
+	FUNCTIONS(LIBRARY_POINTER)
 } lib;
-
-#define CALL(name)	(lib.name##_)
 
 struct tls {
 	gnutls_certificate_credentials_t cred;
 	gnutls_session_t session;
 };
 
-static const char *load_error;
+static char load_error[128];	/* "": none */
 
 static void load(void)
 {
 	void *so = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	const char *missing = NULL;
 
 	if (!so) {
-		load_error = "TLS needs GnuTLS, " LIBRARY ", which cannot be loaded: install the package libgnutls30";
+		snprintf(load_error, sizeof(load_error), "TLS needs GnuTLS, " LIBRARY ", which cannot be loaded: install the package libgnutls30");
 		return;
 	}
-#define FIND(name)							\
-	lib.name##_ = (typeof(lib.name##_))dlsym(so, #name);		\
-	if (!lib.name##_)						\
-		load_error = LIBRARY " has no " #name ": use GnuTLS 3.6 or newer";
-	FUNCTIONS(FIND)
+	FUNCTIONS(LIBRARY_FIND)
+	if (missing)
+		snprintf(load_error, sizeof(load_error), LIBRARY " has no %s: use GnuTLS 3.6 or newer", missing);
 }
 
 static int fail(const struct channel *c, char *err, size_t errlen, const char *what)
@@ -221,7 +216,7 @@ int tls_start(struct channel *c, const char *dir, const char *host, char *err,
 	int ret;
 
 	pthread_once(&once, load);
-	if (load_error)
+	if (*load_error)
 		return fail(c, err, errlen, load_error);
 	t = calloc(1, sizeof(*t));
 	if (!t)

@@ -10,7 +10,6 @@
  * the loop; the set is brought up to date after slirp has worked.
  */
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <libslirp.h>
 #include <netinet/in.h>
@@ -21,6 +20,7 @@
 #include <unistd.h>
 
 #include "iov.h"
+#include "library.h"
 #include "loop.h"
 #include "net/net.h"
 
@@ -44,16 +44,10 @@
 	F(slirp_pollfds_poll)						\
 	F(slirp_add_hostfwd)
 
-/*
- * The library's functions by their own names. Linked to it, every start of ours would
- * load it, and GLib with it, which takes as long as all else of a restore.
- */
-#define DECLARE(name)	typeof(&(name)) name##_;
+/* GLib, which comes with it, takes as long to load as all else of a restore */
 static struct {
-	FUNCTIONS(DECLARE)
+	FUNCTIONS(LIBRARY_POINTER)
 } lib;
-
-#define CALL(name)	(lib.name##_)
 
 struct user_fd {
 	int fd;				/* -1: free */
@@ -428,19 +422,16 @@ static const struct net_ops user_ops = {
 static bool load(char *err, size_t errlen)
 {
 	void *so = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
+	const char *missing = NULL;
 
 	if (!so) {
 		snprintf(err, errlen, "network: user networking needs " LIBRARY ", which cannot be loaded: install the package libslirp0, or give --net none or --net tap=NAME");
 		return false;
 	}
-#define FIND(name)							\
-	lib.name##_ = (typeof(lib.name##_))dlsym(so, #name);		\
-	if (!lib.name##_) {						\
-		snprintf(err, errlen, "network: " LIBRARY " has no " #name); \
-		return false;						\
-	}
-	FUNCTIONS(FIND)
-	return true;
+	FUNCTIONS(LIBRARY_FIND)
+	if (missing)
+		snprintf(err, errlen, "network: " LIBRARY " has no %s", missing);
+	return !missing;
 }
 
 static Slirp *start_slirp(struct user_net *un)
