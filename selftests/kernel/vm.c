@@ -400,7 +400,8 @@ static void cpuid_for(struct vmm_cpuid_entry *e, u32 id)
 		e->eax = id;
 }
 
-int vcpu_set_cpuid(struct vcpu *v)
+/* all that is offered, but for these bits of a leaf with index 0 */
+static int set_cpuid_but(struct vcpu *v, u32 function, enum cpuid_reg reg, u32 bits)
 {
 	struct vmm_cpuid_entry entry[VMM_MAX_CPUID] = {};
 	struct vmm_cpuid c = {
@@ -411,28 +412,25 @@ int vcpu_set_cpuid(struct vcpu *v)
 
 	if (r)
 		return r;
-	for (i = 0; i < c.count; i++)
-		cpuid_for(&entry[i], v->id);
-	return vm_ioctl(v->fd, VMM_SET_CPUID, &c);
-}
-
-void vcpu_hide(struct vcpu *v, u32 function, enum cpuid_reg reg, u32 bits)
-{
-	struct vmm_cpuid_entry entry[VMM_MAX_CPUID] = {};
-	struct vmm_cpuid c = {
-		.count = VMM_MAX_CPUID, .entries = (uintptr_t)entry,
-	};
-	u32 i;
-	int r = vm_ioctl(v->vm->dev, VMM_GET_CPUID, &c);
-
-	for (i = 0; !r && i < c.count; i++) {
+	for (i = 0; i < c.count; i++) {
 		u32 *out[] = { &entry[i].eax, &entry[i].ebx, &entry[i].ecx, &entry[i].edx };
 
 		cpuid_for(&entry[i], v->id);
 		if (entry[i].function == function && !entry[i].index)
 			*out[reg] &= ~bits;
 	}
-	r = r ?: vm_ioctl(v->fd, VMM_SET_CPUID, &c);
+	return vm_ioctl(v->fd, VMM_SET_CPUID, &c);
+}
+
+int vcpu_set_cpuid(struct vcpu *v)
+{
+	return set_cpuid_but(v, 0, CPUID_EAX, 0);
+}
+
+void vcpu_hide(struct vcpu *v, u32 function, enum cpuid_reg reg, u32 bits)
+{
+	int r = set_cpuid_but(v, function, reg, bits);
+
 	if (r)
 		vm_die("VMM_SET_CPUID without bits of %x: %s", function, strerror(-r));
 }
