@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest that checks its memory and its disk and counts, and commands that work on it."""
+import argparse
 import contextlib
 import json
 import os
@@ -164,6 +165,21 @@ def wait_listening(port):
         if time.monotonic() > deadline:
             raise AssertionError("vmmd receive does not listen")
         time.sleep(0.05)
+
+
+def arguments(doc, *options):
+    """The script's, whose help is its doc: --kernel, --work, and what options are, each
+    the words and keywords of an add_argument(). Its machines' sockets are in --work."""
+    parser = argparse.ArgumentParser(description=doc,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kernel", required=True)
+    parser.add_argument("--work", required=True)
+    for name, keywords in options:
+        parser.add_argument(name, **keywords)
+    args = parser.parse_args()
+    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
+    os.makedirs(args.work, exist_ok=True)
+    return args
 
 
 def names():

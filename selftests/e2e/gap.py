@@ -10,7 +10,6 @@ move has a tap device of its own, and both are on one bridge. The times mean som
 in a lab that counts instructions. One that is slowed down is moved if N is not 1. Runs
 vmmd from PATH, and makes the bridge, as root. Prints TAP; exits 0 if nothing failed.
 """
-import argparse
 import glob
 import os
 import re
@@ -21,7 +20,7 @@ import time
 
 sys.dont_write_bytecode = True
 from console import Console, ConsoleError  # noqa: E402 (beside this file)
-from counting import TIMEOUT, names, run_vmmd, vmmd  # noqa: E402
+from counting import TIMEOUT, arguments, names, run_vmmd, vmmd  # noqa: E402
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 
@@ -384,15 +383,8 @@ def read_ahead(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernel", required=True)
-    parser.add_argument("--stream", required=True)
-    parser.add_argument("--work", required=True)
-    parser.add_argument("--moves", type=int, default=50)
-    args = parser.parse_args()
-    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
-    os.makedirs(args.work, exist_ok=True)
+    args = arguments(__doc__, ("--stream", dict(required=True)),
+                     ("--moves", dict(type=int, default=50)))
     read_ahead(args)
     test = Test(args)
     # how long it says nothing depends on when it happens to be held: not for every day

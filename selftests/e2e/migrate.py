@@ -8,7 +8,6 @@ Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
 busybox. --quick does that with one CPU and less memory, for slow hosts. Prints TAP;
 exits 0 if nothing failed.
 """
-import argparse
 import json
 import os
 import re
@@ -20,8 +19,8 @@ import time
 sys.dont_write_bytecode = True
 from certificates import make_authority, make_certificate  # noqa: E402 (beside this file)
 from console import SCALE, Console  # noqa: E402
-from counting import (TIMEOUT, Guest, goes_on, init, machines_of, names,  # noqa: E402
-                      ssh_to, vmmd, wait_listening)
+from counting import (TIMEOUT, Guest, arguments, goes_on, init, machines_of,  # noqa: E402
+                      names, ssh_to, vmmd, wait_listening)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -37,7 +36,8 @@ class Test:
         self.transcript = os.path.join(args.work, "migrate.txt")
         self.run = ["run", "--kernel", args.kernel, "--initrd", initrd,
                     "--memory", "128M" if args.quick else "192M",
-                    "--cpus", "1" if args.quick else "2", "--append", "console=ttyS0 quiet", "--name", "m0"]
+                    "--cpus", "1" if args.quick else "2",
+                    "--append", "console=ttyS0 quiet", "--name", "m0"]
         self.names = 0
 
     def path(self, name):
@@ -270,16 +270,9 @@ def in_the_clear(test):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernel", required=True)
-    parser.add_argument("--work", required=True)
-    parser.add_argument("--moves", type=int, default=3)
-    parser.add_argument("--only-moves", action="store_true")
-    parser.add_argument("--quick", action="store_true")
-    args = parser.parse_args()
-    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
-    os.makedirs(args.work, exist_ok=True)
+    args = arguments(__doc__, ("--moves", dict(type=int, default=3)),
+                     ("--only-moves", dict(action="store_true")),
+                     ("--quick", dict(action="store_true")))
     initrd = os.path.join(args.work, "initrd")
     make_initrd(initrd, init(4 if args.quick else 24))
     test = Test(args, initrd)

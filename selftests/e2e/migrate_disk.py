@@ -9,7 +9,6 @@ DIR has the modules of the kernel, in lib/modules.
 Runs vmmd (from PATH) on the kernel and an initial RAM file system made here of
 busybox and the modules that drive the disk. Prints TAP; exits 0 if nothing failed.
 """
-import argparse
 import json
 import os
 import re
@@ -19,8 +18,8 @@ import time
 
 sys.dont_write_bytecode = True
 from console import SCALE, Console  # noqa: E402 (beside this file)
-from counting import (MODULES, TIMEOUT, Guest, goes_on, init, machines_of, names,  # noqa: E402
-                      run_vmmd, ssh_to, vmmd)
+from counting import (MODULES, TIMEOUT, Guest, arguments, goes_on, init,  # noqa: E402
+                      machines_of, names, run_vmmd, ssh_to, vmmd)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 from wire import Wire  # noqa: E402
@@ -255,16 +254,9 @@ def killed(test):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernel", required=True)
-    parser.add_argument("--modules", required=True)
-    parser.add_argument("--work", required=True)
-    parser.add_argument("--moves", type=int, default=2)
-    parser.add_argument("--only-moves", action="store_true")
-    args = parser.parse_args()
-    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
-    os.makedirs(args.work, exist_ok=True)
+    args = arguments(__doc__, ("--modules", dict(required=True)),
+                     ("--moves", dict(type=int, default=2)),
+                     ("--only-moves", dict(action="store_true")))
     test = Test(args)
     tests = [
         ("a machine moves, and the disk that both have", lambda: raw(test)),

@@ -10,7 +10,6 @@ it is told. The times mean something in a lab that counts instructions. A move m
 give up, and leave the machine where it is: that breaks no promise, and is told. Runs
 vmmd from PATH. Prints TAP; exits 0 if nothing failed.
 """
-import argparse
 import os
 import re
 import shutil
@@ -19,7 +18,7 @@ import time
 
 sys.dont_write_bytecode = True
 from console import Console, ConsoleError  # noqa: E402 (beside this file)
-from counting import TIMEOUT, run_vmmd, vmmd  # noqa: E402
+from counting import TIMEOUT, arguments, run_vmmd, vmmd  # noqa: E402
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 
@@ -144,15 +143,8 @@ def read_ahead(args):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernel", required=True)
-    parser.add_argument("--load", required=True)
-    parser.add_argument("--work", required=True)
-    parser.add_argument("--moves", type=int, default=100)
-    args = parser.parse_args()
-    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
-    os.makedirs(args.work, exist_ok=True)
+    args = arguments(__doc__, ("--load", dict(required=True)),
+                     ("--moves", dict(type=int, default=100)))
     read_ahead(args)
     test = Test(args)
     return run_tests([

@@ -10,7 +10,6 @@ busybox and the kernel's modules, which DIR has in lib/modules. --quick does
 the half of it, with one CPU, for slow hosts; --rounds nothing but the same again and
 again. Prints TAP; exits 0 if nothing failed.
 """
-import argparse
 import json
 import os
 import re
@@ -19,7 +18,8 @@ import time
 
 sys.dont_write_bytecode = True
 from console import Console  # noqa: E402 (beside this file)
-from counting import COUNT, FATAL, MODULES, TIMEOUT, Guest, init, names, vmmd  # noqa: E402
+from counting import (COUNT, FATAL, MODULES, TIMEOUT, Guest, arguments, init,  # noqa: E402
+                      names, vmmd)
 from initrd import make_initrd  # noqa: E402
 from tap import run_tests  # noqa: E402
 
@@ -166,16 +166,9 @@ def flipped(data):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kernel", required=True)
-    parser.add_argument("--modules", required=True)
-    parser.add_argument("--work", required=True)
-    parser.add_argument("--quick", action="store_true")
-    parser.add_argument("--rounds", type=int, default=0)
-    args = parser.parse_args()
-    os.environ["VMMD_RUNTIME_DIR"] = os.path.join(args.work, "run")
-    os.makedirs(args.work, exist_ok=True)
+    args = arguments(__doc__, ("--modules", dict(required=True)),
+                     ("--quick", dict(action="store_true")),
+                     ("--rounds", dict(type=int, default=0)))
     test = Test(args)
     if args.rounds:
         return run_tests([("saved, killed, restored and cloned %d times" % args.rounds,
