@@ -43,7 +43,8 @@ ROWS = {
     "snap_diff_pause": Row("a 2 GiB guest (256 MiB in use) stands still while 57 MiB written since "
                            "are saved (QEMU: all of it)", "ms", most=15),
     "restore_first": Row("restore of 1 GiB (512 MiB in use), from its start until the guest "
-                         "executes an instruction; the best of 3, without the host's idle time", "ms", most=5),
+                         "executes an instruction; the best of 3, without the host's idle time",
+                         "ms", most=5),
     "restore_answer": Row("and until the guest answers on its console", "ms"),
     "clones_25": Row("memory of 25 clones of it that wrote nothing, against that of one "
                      "(QEMU: a file that they share, reckoned from 5)", "times", most=1.1),
@@ -58,8 +59,20 @@ ROWS = {
 LOG = os.path.join(os.environ.get("OUT", "build/bench"), "monitors.log")
 
 
+# Seconds of the lab's clock that a monitor may take to make its socket or to answer.
+ANSWER = 20
+
+
 class Failure(Exception):
     """What we wanted and did not get."""
+
+
+def wait_for_file(path):
+    deadline = time.monotonic() + ANSWER
+    while not os.path.exists(path):
+        if time.monotonic() > deadline:
+            raise Failure("there is no %s after %d s of the lab's clock" % (path, ANSWER))
+        time.sleep(0.01)
 
 
 def say(text):

@@ -7,11 +7,11 @@ import re
 import subprocess
 import time
 
-from common import Failure, idle, say
+from common import Failure, idle, say, wait_for_file
 from console import Console
 from linux import LOAD, MINI
 from memory import Group
-from qmp import Qmp, wait_for_file
+from qmp import Qmp
 from stacks import VMMD, run
 from trace import First
 

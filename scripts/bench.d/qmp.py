@@ -2,23 +2,13 @@
 """QEMU's monitor: commands in, answers out."""
 
 import json
-import os
 import socket
 import time
 
-from common import Failure, say
+from common import ANSWER, Failure, say, wait_for_file
 
 PATIENCE = 120 * 10**9      # ns of the lab's clock that a migration may take
 DOUBT = 5 * 10**9           # and after which it is thought to have no end
-ANSWER = 20                 # s of the same clock
-
-
-def wait_for_file(path):
-    deadline = time.monotonic() + ANSWER
-    while not os.path.exists(path):
-        if time.monotonic() > deadline:
-            raise Failure("there is no %s after %d s of the lab's clock" % (path, ANSWER))
-        time.sleep(0.01)
 
 
 class Qmp:

@@ -50,7 +50,6 @@ def link_devices(link, end):
 
 
 def command_line(args, kernel, initrd, job, ports, link_end):
-
     # QEMU translates code anew for each address it runs at. Where each program's
     # libraries are elsewhere, a page of libc has so many translations in the end that
     # a store to it, once it is free, takes milliseconds: each looks through them all.
