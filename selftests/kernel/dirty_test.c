@@ -43,7 +43,7 @@ FIXTURE_SETUP(dirty)
 FIXTURE_TEARDOWN(dirty)
 {
 	vm_free(self->vm);
-	EXPECT_GE(self->tables, touch_table_kb());
+	EXPECT_TRUE(touch_tables_back_to(self->tables));
 }
 
 #define TRACK(size, flags) ASSERT_EQ(0, track(self->vm, AREA, size, flags))
@@ -160,15 +160,14 @@ TEST_F(dirty, several_ranges)
 
 TEST_F(dirty, large_pages_are_split_and_come_back)
 {
-	long small;
-	u64 i;
+	u64 small, i;
 
 	if (madvise(self->mem, SIZE, MADV_HUGEPAGE))
 		SKIP(return, "no transparent huge pages");
 	memset(self->mem, 1, SIZE);
 	for (i = 0; i < PAGES; i += 16)
 		WRITE(i);
-	small = touch_table_kb();
+	small = vm_stat(self->vm, "page_table_pages");
 	TRACK(SIZE, DIRTY);
 	EXPECT_EQ(0, HARVEST(DIRTY | CLEAR));
 	WRITE(512);
@@ -176,11 +175,11 @@ TEST_F(dirty, large_pages_are_split_and_come_back)
 	EXPECT_TRUE(bit(self->map, 512));
 	READ(1);
 	/* a table for each 2 MiB */
-	EXPECT_LE(small + 8, touch_table_kb());
+	EXPECT_LE(small + SIZE / (2 * MIB), vm_stat(self->vm, "page_table_pages"));
 	ASSERT_EQ(0, track(self->vm, AREA, SIZE, 0));
 	for (i = 0; i < PAGES; i += 16)
 		WRITE(i);
-	EXPECT_GE(small, touch_table_kb());
+	EXPECT_GE(small, vm_stat(self->vm, "page_table_pages"));
 }
 
 TEST_F(dirty, what_the_module_writes)

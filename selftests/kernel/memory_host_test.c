@@ -274,19 +274,18 @@ TEST_F(host, fork_copies_on_write)
 	EXPECT_EQ(85, p[1024]);
 }
 
-/* kB of page tables that reading every page of the range adds */
-static long tables_for(struct vcpu *v, u64 gpa, u64 size)
+/* how many page tables reading every page of the range adds */
+static s64 tables_for(struct vcpu *v, u64 gpa, u64 size)
 {
-	long before = touch_table_kb();
-	u64 at;
+	u64 before = vm_stat(v->vm, "page_table_pages"), at;
 
 	for (at = gpa; at < gpa + size; at += PAGE)
 		read_at(v, at);
-	return touch_table_kb() - before;
+	return vm_stat(v->vm, "page_table_pages") - before;
 }
 
 #define HUGE_SIZE	(32 * MIB)
-#define SMALL_TABLES	(4 * HUGE_SIZE / (2 * MIB))	/* kB: one table for 2 MiB */
+#define SMALL_TABLES	((s64)(HUGE_SIZE / (2 * MIB)))	/* one for 2 MiB */
 
 TEST_F(host, transparent_huge_pages_are_mapped_large)
 {

@@ -20,16 +20,6 @@
 
 /* ---- nothing stays ------------------------------------------------------------ */
 
-/* SecPageTables back at `kb` soon? what a killed process held goes a bit later */
-static bool tables_back_to(long kb)
-{
-	u64 until = vm_now_ms() + 5000;
-
-	while (touch_table_kb() > kb && vm_now_ms() < until)
-		usleep(20000);
-	return touch_table_kb() <= kb;
-}
-
 FIXTURE(race) {
 	long tables;			/* kB */
 };
@@ -41,7 +31,7 @@ FIXTURE_SETUP(race)
 
 FIXTURE_TEARDOWN(race)
 {
-	EXPECT_TRUE(tables_back_to(self->tables));
+	EXPECT_TRUE(touch_tables_back_to(self->tables));
 }
 
 /* ---- faults ------------------------------------------------------------------ */
@@ -135,17 +125,17 @@ TEST_F_TIMEOUT(race, no_write_is_lost_while_mappings_change, 120)
 
 TEST_F_TIMEOUT(race, page_tables_are_freed_with_the_vm, 60)
 {
-	long during;
+	u64 during;
 	struct race r;
 
 	race_init(&r, 1);
 	madvise(r.mem, SIZE, MADV_NOHUGEPAGE);
 	EXPECT_EQ(VM_STOPPED, race_run(&r, 1)) vm_explain(r.vm);
-	during = touch_table_kb();
-	EXPECT_LE(self->tables + (long)(SIZE / (2 * MIB) * 4), during);
+	during = vm_stat(r.vm, "page_table_pages");
+	EXPECT_LE(SIZE / (2 * MIB), during);
 	/* unmapping frees them at once */
 	EXPECT_EQ(0, vm_unmap(r.vm, AREA, SIZE));
-	EXPECT_GE(during - (long)(SIZE / (2 * MIB) * 4), touch_table_kb());
+	EXPECT_EQ(during - SIZE / (2 * MIB), vm_stat(r.vm, "page_table_pages"));
 	vm_free(r.vm);
 }
 

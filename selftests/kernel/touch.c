@@ -172,3 +172,15 @@ long touch_table_kb(void)
 	} while (kb != before);
 	return kb;
 }
+
+bool touch_tables_back_to(long kb)
+{
+	u64 until = vm_now_ms() + 5000;
+
+	while (touch_table_kb() > kb) {
+		if (vm_now_ms() > until)
+			return false;
+		usleep(20000);
+	}
+	return true;
+}

@@ -42,5 +42,10 @@ void *touch_alloc(size_t size, size_t align);
 
 /* kB of nested (and other secondary) page tables in the system, now */
 long touch_table_kb(void);
+/*
+ * Do they become that many, or fewer? They have 5 seconds: what a killed process
+ * held goes a bit later. While a VM lives its own page_table_pages is exact.
+ */
+bool touch_tables_back_to(long kb);
 
 #endif /* TOUCH_H */
