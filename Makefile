@@ -412,7 +412,7 @@ check-power: $(B)/kmod-$(KERNEL)/vmm.ko selftests guests
 		"selftests/e2e/down.py --cpu $(CPU) $(KERNEL) $(WAYS)"
 
 # ROWS="cpuid_exit ipi" for some of the figures.
-bench: kmod vmmd image guests mini $(B)/bench/load
+bench: kmod vmmd image guests mini $(B)/bench/load $(B)/selftests/stream
 	scripts/bench $(ROWS)
 
 # What the next runs are compared with, and the README's table: from the last run.

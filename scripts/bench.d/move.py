@@ -2,6 +2,8 @@
 """Figures of guests that are saved, restored, cloned and moved, in milliseconds of
 the lab's clock."""
 
+import collections
+import itertools
 import os
 import re
 import subprocess
@@ -48,7 +50,10 @@ def make_initrd():
         os.path.dirname(LOAD), os.path.realpath(MINI + "initrd"), INITRD))
 
 
-APPEND = "console=ttyS0 loglevel=4 then=shell"
+# What a machine starts, and in which network it is: its MAC address, and tap devices
+# that it has by turns.
+Boot = collections.namedtuple("Boot", "kernel initrd append mac taps", defaults=(None, ()))
+MEMORY_BOOT = Boot(MINI + "vmlinuz", INITRD, "console=ttyS0 loglevel=4 then=shell")
 
 
 def said(pattern, *command):
@@ -69,15 +74,22 @@ class OurMoves:
     entry = "vmm/vmm_entry"
     names = 0
 
+    def __init__(self, boot):
+        self.boot, self.taps = boot, itertools.cycle(boot.taps)
+
     @classmethod
     def name(cls):
         cls.names += 1
         return "move%d" % cls.names
 
+    def net(self):
+        return ["--net", "tap=" + next(self.taps)] if self.boot.taps else ["--net", "none"]
+
     def start(self, size):
-        name = self.name()
-        guest = Guest([VMMD, "run", "--kernel", MINI + "vmlinuz", "--initrd", INITRD, "--append",
-                       APPEND, "--net", "none", "--memory", "%dM" % size, "--name", name])
+        name, boot = self.name(), self.boot
+        mac = ["--mac", boot.mac] if boot.mac else []
+        guest = Guest([VMMD, "run", "--kernel", boot.kernel, "--initrd", boot.initrd, "--append",
+                       boot.append, *self.net(), *mac, "--memory", "%dM" % size, "--name", name])
         guest.name = name
         return guest
 
@@ -106,7 +118,7 @@ class OurMoves:
     def move(self, guest, _, downtime, bandwidth=0):
         """Where it is then, and how long it stood still."""
         name = self.name()
-        there = Guest([VMMD, "receive", "unix:" + SOCKET, "--name", name])
+        there = Guest([VMMD, "receive", "unix:" + SOCKET, *self.net(), "--name", name])
         there.name = name
         wait_for_file(SOCKET)
         limit = ["--bandwidth", str(bandwidth)] if bandwidth else []
@@ -122,15 +134,16 @@ class KvmMoves:
     entry = "kvm/kvm_entry"
     machines = 0
 
-    def __init__(self, stack):
-        self.stack = stack
+    def __init__(self, stack, boot):
+        self.stack, self.boot, self.taps = stack, boot, itertools.cycle(boot.taps)
 
     def machine(self, size, *options):
         KvmMoves.machines += 1
         path = "/tmp/qmp%d" % KvmMoves.machines
-        command = self.stack.machine("q35", 1, size) + [
-            "-kernel", MINI + "vmlinuz", "-initrd", INITRD, "-append", APPEND,
-            "-qmp", "unix:%s,server=on,wait=off" % path, *options]
+        net = self.stack.net(next(self.taps), self.boot.mac) if self.boot.taps else []
+        command = self.stack.machine("q35", 1, size) + net + [
+            "-kernel", self.boot.kernel, "-initrd", self.boot.initrd, "-append",
+            self.boot.append, "-qmp", "unix:%s,server=on,wait=off" % path, *options]
         return command, path
 
     def start(self, size, *options, group=None):
@@ -180,14 +193,19 @@ class KvmMoves:
         return there, ms
 
 
-def moves_of(stack):
+def moves_of(stack, boot):
+    return OurMoves(boot) if stack.key == "ours" else KvmMoves(stack, boot)
+
+
+def memory_moves(stack):
+    """Of machines that have memory in use, and no network."""
     make_initrd()
-    return OurMoves() if stack.key == "ours" else KvmMoves(stack)
+    return moves_of(stack, MEMORY_BOOT)
 
 
 def longest(stack, size, used, busy, downtime, bandwidth=0):
     """Of some moves, each from where the last one came to."""
-    moves, stood = moves_of(stack), []
+    moves, stood = memory_moves(stack), []
     guest = moves.start(size).prepare(used)
     for _ in range(MOVES):
         guest.tell(busy)
@@ -209,7 +227,7 @@ def move_dirty(stack, _):
 
 
 def snap_diff_pause(stack, _):
-    moves = moves_of(stack)
+    moves = memory_moves(stack)
     guest = moves.start(2048).prepare(256)
     yield "snap_diff_pause", moves.pause(guest)
     guest.kill()
@@ -240,7 +258,7 @@ def restored(moves, size):
 
 
 def restore(stack, _):
-    moves = moves_of(stack)
+    moves = memory_moves(stack)
     guest = moves.start(1024).prepare(512)
     guest.tell("spin")
     moves.save(guest)
@@ -268,7 +286,7 @@ def memory_of(moves, count):
 
 
 def clones(stack, _):
-    moves = moves_of(stack)
+    moves = memory_moves(stack)
     count = CLONES if stack.key == "ours" else FEW
     one, some = memory_of(moves, 1), memory_of(moves, count)
     yield "clones_25", round(1 + (some / one - 1) * (CLONES - 1) / (count - 1), 3)

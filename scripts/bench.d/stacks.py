@@ -101,14 +101,17 @@ class Kvm:
         return cls.machine("microvm", 1, 128) + [
             "-kernel", kernel, "-initrd", initrd, "-append", append]
 
+    @staticmethod
+    def net(tap, mac=None):
+        return ["-netdev", "tap,id=net,vhost=on,script=no,downscript=no,ifname=" + tap,
+                "-device", "virtio-net-pci,netdev=net,romfile=" + (",mac=" + mac if mac else "")]
+
     @classmethod
     def pc(cls, disk, tap):
-        return cls.machine("q35", 1, PC_MEMORY) + [
+        return cls.machine("q35", 1, PC_MEMORY) + cls.net(tap) + [
             "-object", "iothread,id=io",
             "-drive", "if=none,id=disk,format=raw,cache=none,aio=io_uring,file=" + disk,
-            "-device", "virtio-blk-pci,drive=disk,iothread=io",
-            "-netdev", "tap,id=net,vhost=on,script=no,downscript=no,ifname=" + tap,
-            "-device", "virtio-net-pci,netdev=net,romfile=", "-device", "virtio-rng-pci"]
+            "-device", "virtio-blk-pci,drive=disk,iothread=io", "-device", "virtio-rng-pci"]
 
 
 class KvmVmx(Kvm):

@@ -13,9 +13,9 @@ import threading
 import time
 import tty
 
-from common import (BUILD, CPIO_END, HERE, TOP, Failure, cpio_entry, initramfs,
-                    initramfs_sources, is_newer, module_paths, prepare_vmlinux, release_of,
-                    write_whole)
+from common import BUILD, HERE, TOP, Failure, is_newer, prepare_vmlinux, write_whole
+from initramfs import (CPIO_END, cpio_entry, initramfs, initramfs_sources, module_paths,
+                       release_of)
 
 MODELS = {"vmx": "corei7_haswell_4770", "vmx-pml": "corei7_skylake_x",
           "vmx-off": "corei7_haswell_4770", "svm-bochs": "zambezi"}

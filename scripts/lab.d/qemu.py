@@ -5,8 +5,8 @@ import os
 import socket
 import subprocess
 
-from common import (CPIO_END, Failure, initramfs, initramfs_sources, is_newer,
-                    prepare_vmlinux, write_whole)
+from common import Failure, is_newer, prepare_vmlinux, write_whole
+from initramfs import CPIO_END, initramfs, initramfs_sources
 
 # What the initramfs must bring to reach the root; modprobe adds what these need.
 MODULES = ("virtio_pci", "virtio_console", "virtio_blk", "9pnet_virtio", "9p", "overlay")

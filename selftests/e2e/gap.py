@@ -21,56 +21,16 @@ import time
 sys.dont_write_bytecode = True
 from console import Console, ConsoleError  # noqa: E402 (beside this file)
 from counting import TIMEOUT, arguments, names, run_vmmd, vmmd  # noqa: E402
-from initrd import make_initrd  # noqa: E402
+from stream import (BRIDGE, MAC, TAPS, TICK_MS, Peer, make_bridge, make_guest,  # noqa: E402
+                    parse, remove_bridge)
 from tap import run_tests  # noqa: E402
 
-BRIDGE, TAPS = "gap", ("gap0", "gap1")
-HOST, GUEST, PORT = "10.77.1.1", "10.77.1.2", "7777"
-MAC = "52:54:00:67:61:70"
 GAP_MS = 50             # the longest that there may be
 DOWNTIME_MS = 30        # what is promised
 SLOWED = (25, "--bandwidth", "16M")     # to one that is slowed down
 SLOWED_GAP_MS = 100     # then: some pauses more, below 20 ms each, if it says nothing between
-TICK_MS = 2             # between packets
 SETTLE = 0.3            # s, before and after what is tried
 FATAL = "BAD|Kernel panic|BUG|clocksource.*unstable"
-# The words of the kernel's line are in the environment.
-INIT = f"""/busybox mkdir -p /proc /sys /dev
-/busybox mount -t proc proc /proc
-/busybox mount -t devtmpfs dev /dev
-exec </dev/console >/dev/console 2>&1
-/busybox stty -echo
-for m in $(/busybox cat /modules/order); do /busybox insmod /modules/$m; done
-/busybox ifconfig lo up
-/busybox ifconfig eth0 {GUEST} netmask 255.255.255.0 up
-[ $busy = 0 ] || while :; do
-	/busybox dd if=/dev/urandom of=/moving bs=256k count=4 2>/dev/null
-	/busybox md5sum /moving >/dev/null
-done &
-exec /stream {GUEST} {HOST} {PORT} $ms $tcp
-"""
-
-
-def run(*command):
-    subprocess.run(command, check=True)
-
-
-def make_bridge():
-    for module in "tun", "bridge", "vhost_net":
-        run("modprobe", module)
-    run("ip", "link", "add", BRIDGE, "type", "bridge", "stp_state", "0", "forward_delay", "0")
-    for tap in TAPS:
-        run("ip", "tuntap", "add", "dev", tap, "mode", "tap")
-        run("ip", "link", "set", tap, "master", BRIDGE, "up")
-    run("ip", "addr", "add", HOST + "/24", "dev", BRIDGE)
-    run("ip", "link", "set", BRIDGE, "up")
-    # it is not asked where the guest is: a silent one would speak
-    run("ip", "neigh", "replace", GUEST, "lladdr", MAC, "dev", BRIDGE, "nud", "permanent")
-
-
-def remove_bridge():
-    for link in (*TAPS, BRIDGE):
-        subprocess.run(["ip", "link", "del", link], stderr=subprocess.DEVNULL)
 
 
 def port_of_mac():
@@ -81,75 +41,20 @@ def port_of_mac():
     return ports[0] if ports else None
 
 
-def parse(line):
-    return {key: int(value) for key, value in re.findall(r"(\w+)=(\d+)", line)}
-
-
-class Tally:
-    """What each side heard of the other since the last one."""
-
-    def __init__(self, host, guest):
-        self.host, self.guest = host, guest
-
-    def of_both(self, key):
-        return max(self.host[key], self.guest[key])
-
-    def check(self, what, tcp, gap_ms):
-        """Nothing came twice, and what the figure is. Packets may be lost: UDP says so."""
-        for who, heard in ("host", self.host), ("guest", self.guest):
-            if not heard["packets"] or heard["old"]:
-                raise AssertionError("%s: the %s heard %r" % (what, who, heard))
-            if heard["gap"] > gap_ms * 1000000:
-                raise AssertionError("%s: the %s heard nothing for %.1f ms, wanted %d at most" % (
-                    what, who, heard["gap"] / 1e6, gap_ms))
-            if tcp and heard["stall"] > 1000000000:
-                raise AssertionError("%s: no byte came to the %s for %.1f s" % (
-                    what, who, heard["stall"] / 1e9))
-        if self.host["skew"] > GAP_MS * 1000000:
-            raise AssertionError("%s: the guest's clock was off by %.1f ms" % (
-                what, self.host["skew"] / 1e6))
-
-    def __str__(self):
-        return "gap %.1f ms to the host, %.1f to the guest; lost %d, %d; TCP stalled %.0f ms, %.0f" % (
-            self.host["gap"] / 1e6, self.guest["gap"] / 1e6, self.host["lost"],
-            self.guest["lost"], self.host["stall"] / 1e6, self.guest["stall"] / 1e6)
-
-
-class Peer:
-    """The host's end. It gets the CPU whenever it wants that."""
-
-    def __init__(self, program, tcp, ms=TICK_MS):
-        self.process = subprocess.Popen(
-            ["chrt", "-f", "50", program, HOST, GUEST, PORT, str(ms), "listen" if tcp else "none"],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.line()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.kill()
-        self.process.communicate()
-
-    def line(self):
-        said = self.process.stdout.readline().strip()
-        if not said or said.startswith("BAD"):
-            raise AssertionError("the host's end: %r" % said)
-        return said
-
-    def anew(self):
-        """Both begin again; what they have is not of interest, or it was not long."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return parse(self.line()), parse(self.line())
-
-    def tally(self):
-        """Since the last one. The guest's is what it told in its last packet."""
-        mine, theirs = self.anew()
-        if mine["packets"] and theirs["round"] != mine["round"]:
-            raise AssertionError("the guest has not heard of tally %d: %r" % (
-                mine["round"], theirs))
-        return Tally(mine, theirs)
+def check(tally, what, tcp, gap_ms):
+    """Nothing came twice, and what the figure is. Packets may be lost: UDP says so."""
+    for who, heard in ("host", tally.host), ("guest", tally.guest):
+        if not heard["packets"] or heard["old"]:
+            raise AssertionError("%s: the %s heard %r" % (what, who, heard))
+        if heard["gap"] > gap_ms * 1000000:
+            raise AssertionError("%s: the %s heard nothing for %.1f ms, wanted %d at most" % (
+                what, who, heard["gap"] / 1e6, gap_ms))
+        if tcp and heard["stall"] > 1000000000:
+            raise AssertionError("%s: no byte came to the %s for %.1f s" % (
+                what, who, heard["stall"] / 1e9))
+    if tally.host["skew"] > GAP_MS * 1000000:
+        raise AssertionError("%s: the guest's clock was off by %.1f ms" % (
+            what, tally.host["skew"] / 1e6))
 
 
 class Test:
@@ -157,8 +62,7 @@ class Test:
         self.dir, self.args = args.work, args
         self.transcript = self.path("gap.txt")
         self.names = 0
-        make_initrd(self.path("initrd"), INIT, args.kernel, ("virtio_pci", "virtio_net"),
-                    {"stream": args.stream})
+        make_guest(self.path("initrd"), args.kernel, args.stream)
 
     def path(self, name):
         return os.path.join(self.dir, name)
@@ -214,7 +118,7 @@ class Worst:
 
     def add(self, what, tally, tcp=False):
         print("# %s: %s" % (what, tally), flush=True)
-        tally.check(what, tcp, self.gap_ms)
+        check(tally, what, tcp, self.gap_ms)
         self.gap.append(tally.of_both("gap") / 1e6)
         self.lost.append(tally.host["lost"] + tally.guest["lost"])
 

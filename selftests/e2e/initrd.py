@@ -5,7 +5,7 @@ import shutil
 import sys
 
 sys.path.insert(1, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../scripts/lab.d"))
-from common import CPIO_END, cpio_entry, cpio_modules  # noqa: E402 (the lab's, for the same purpose)
+from initramfs import CPIO_END, cpio_entry, cpio_modules  # noqa: E402 (the lab's)
 
 
 def make_initrd(path, init, kernel=None, modules=(), files=None):
