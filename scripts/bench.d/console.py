@@ -5,11 +5,7 @@ import os
 import select
 import subprocess
 
-from common import LOG, Failure, instructions
-
-# Seconds of the lab's clock, idle time too, that a guest may say nothing. One that spins
-# takes the emulator a minute for some of them.
-PATIENCE = 10
+from common import LOG, Failure, Patience, instructions
 
 
 class Console:
@@ -37,9 +33,10 @@ class Console:
         return before.decode(errors="replace")
 
     def read(self, wanted):
-        fd = self.vm.stdout.fileno()
-        if not select.select([fd], [], [], PATIENCE)[0]:
-            self.failure("silent for %d s of the lab's clock" % PATIENCE, wanted)
+        fd, patience = self.vm.stdout.fileno(), Patience()
+        while not select.select([fd], [], [], 1)[0]:
+            if patience.over():
+                self.failure("%s without a word" % patience, wanted)
         return os.read(fd, 65536)
 
     def type(self, text):
