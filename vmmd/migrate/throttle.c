@@ -7,6 +7,7 @@
 
 #include "loop.h"
 #include "migrate/throttle.h"
+#include "vcpu.h"
 #include "vm.h"
 
 /*
@@ -15,6 +16,7 @@
  * it takes longer to be held again than the guest was to run.
  */
 #define PERIOD_NS	20000000ULL
+#define LOOK_NS		100000ULL	/* not more often than this, at how long it ran */
 
 struct throttle {
 	struct vm *vm;
@@ -23,6 +25,7 @@ struct throttle {
 	pthread_cond_t changed;
 	unsigned int percent;
 	bool ending;
+	uint64_t *ran;			/* by each vCPU, until it was let go on; own thread */
 };
 
 /* lock held; until then, or something changes */
@@ -44,20 +47,54 @@ static void hold(struct vm *vm, bool on)
 	pthread_mutex_unlock(&vm->lock);
 }
 
+/* the CPU time of a vCPU's thread: in the guest, and for it */
+static uint64_t cpu_time(const struct vcpu *v)
+{
+	struct timespec ts = { 0 };
+	clockid_t clock;
+
+	if (!pthread_getcpuclockid(v->thread, &clock))
+		clock_gettime(clock, &ts);
+	return ts.tv_sec * 1000000000ULL + ts.tv_nsec;
+}
+
+/*
+ * t->lock held. A guest that was to run for that long has not, while its host had no CPU
+ * for it; and one that sleeps writes to nothing. So what counts is how long it ran.
+ */
+static void let_run(struct throttle *t, uint64_t ns, unsigned int percent)
+{
+	uint64_t most;
+	unsigned int i;
+
+	while (!t->ending && t->percent == percent) {
+		for (i = 0, most = 0; i < t->vm->nvcpus; i++) {
+			uint64_t n = cpu_time(&t->vm->vcpu[i]) - t->ran[i];
+
+			most = n > most ? n : most;
+		}
+		if (most >= ns)
+			return;
+		wait_until(t, loop_now() + (ns - most > LOOK_NS ? ns - most : LOOK_NS), percent);
+	}
+}
+
 /* t->lock held, but not while the VM's is waited for */
 static void one_period(struct throttle *t)
 {
 	uint64_t start = loop_now();
-	unsigned int percent = t->percent;
+	unsigned int percent = t->percent, i;
 
 	pthread_mutex_unlock(&t->lock);
 	hold(t->vm, true);
+	for (i = 0; i < t->vm->nvcpus; i++)
+		t->ran[i] = cpu_time(&t->vm->vcpu[i]);
 	pthread_mutex_lock(&t->lock);
 	wait_until(t, start + PERIOD_NS / 100 * percent, percent);
 	pthread_mutex_unlock(&t->lock);
 	hold(t->vm, false);
 	pthread_mutex_lock(&t->lock);
-	wait_until(t, start + PERIOD_NS, percent);
+	let_run(t, PERIOD_NS / 100 * (100 - percent), percent);
 }
 
 static void *throttle_main(void *arg)
@@ -83,6 +120,11 @@ struct throttle *throttle_new(struct vm *vm)
 	if (!t)
 		return NULL;
 	t->vm = vm;
+	t->ran = calloc(vm->nvcpus, sizeof(*t->ran));
+	if (!t->ran) {
+		free(t);
+		return NULL;
+	}
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);	/* loop_now's */
@@ -94,6 +136,7 @@ struct throttle *throttle_new(struct vm *vm)
 	}
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
+	free(t->ran);
 	free(t);
 	return NULL;
 }
@@ -117,5 +160,6 @@ void throttle_free(struct throttle *t)
 	pthread_join(t->thread, NULL);
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
+	free(t->ran);
 	free(t);
 }

@@ -7,7 +7,7 @@ struct throttle;
 struct vm;
 
 struct throttle *throttle_new(struct vm *vm);	/* NULL: out of memory */
-/* percent of the time that it is held; 0: soon not at all */
+/* percent of the time that it is held, if it runs all the rest; 0: soon not at all */
 void throttle_set(struct throttle *t, unsigned int percent);
 void throttle_free(struct throttle *t);		/* lock not held; NULL is fine */
 
