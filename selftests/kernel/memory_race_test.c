@@ -125,17 +125,22 @@ TEST_F_TIMEOUT(race, no_write_is_lost_while_mappings_change, 120)
 
 TEST_F_TIMEOUT(race, page_tables_are_freed_with_the_vm, 60)
 {
-	u64 during;
+	u64 freed = 0;
 	struct race r;
+	int i;
 
 	race_init(&r, 1);
 	madvise(r.mem, SIZE, MADV_NOHUGEPAGE);
-	EXPECT_EQ(VM_STOPPED, race_run(&r, 1)) vm_explain(r.vm);
-	during = vm_stat(r.vm, "page_table_pages");
-	EXPECT_LE(SIZE / (2 * MIB), during);
-	/* unmapping frees them at once */
-	EXPECT_EQ(0, vm_unmap(r.vm, AREA, SIZE));
-	EXPECT_EQ(during - SIZE / (2 * MIB), vm_stat(r.vm, "page_table_pages"));
+	/* unmapping frees them at once; NUMA balancing may have been before it */
+	for (i = 0; i < 10 && freed != SIZE / (2 * MIB); i++) {
+		r.done = 0;
+		EXPECT_EQ(VM_STOPPED, race_run(&r, 1)) vm_explain(r.vm);
+		freed = vm_stat(r.vm, "page_table_pages");
+		EXPECT_EQ(0, vm_unmap(r.vm, AREA, SIZE));
+		freed -= vm_stat(r.vm, "page_table_pages");
+		EXPECT_EQ(0, vm_map(r.vm, AREA, SIZE, r.mem, 0));
+	}
+	EXPECT_EQ(SIZE / (2 * MIB), freed);
 	vm_free(r.vm);
 }
 

@@ -80,7 +80,8 @@ static u32 one_access(struct vcpu *v, const u8 *code, u64 at, u32 value)
 	v->run->regs.gpr[VMM_RAX] = value;
 	do {
 		r = vcpu_run(v);
-	} while (r == -EINTR);
+		/* the kick of a run that was over by then comes in this one */
+	} while (r == -EINTR || (!r && v->run->reason == VMM_EXIT_KICK));
 	if (r)
 		vm_die("VMM_RUN for an access at %#llx: %s", at, strerror(-r));
 	if (v->run->reason != VMM_EXIT_IO || v->run->exit.io.port != TOUCH_PORT)
