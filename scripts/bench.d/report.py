@@ -34,16 +34,18 @@ def store(path, text):
 
 
 def join(figures):
-    """The rows of which both sides have a figure, in the order of ROWS."""
+    """The rows of which we have a figure, in the order of ROWS. The peer may have none,
+    as its guests hang at times: then it and the ratio are None."""
     ours, peer = figures["ours"], figures["peer"]
-    return [{"name": name, "unit": row.unit, "ours": ours[name], "peer": peer[name],
-             "ratio": round(ours[name] / peer[name], 4)}
-            for name, row in ROWS.items() if name in ours and name in peer]
+    return [{"name": name, "unit": row.unit, "ours": ours[name], "peer": peer.get(name),
+             "ratio": round(ours[name] / peer[name], 4) if name in peer else None}
+            for name, row in ROWS.items() if name in ours]
 
 
 def missed(r):
     row = ROWS[r["name"]]
-    return bool(row.ratio and r["ratio"] > row.ratio or row.most and r["ours"] > row.most)
+    return bool(row.ratio and r["ratio"] and r["ratio"] > row.ratio or
+                row.most and r["ours"] > row.most)
 
 
 def wanted(row):
@@ -57,8 +59,9 @@ def table(rows):
     yield "|---|---|---|---|---|---|---|"
     for r in rows:
         row = ROWS[r["name"]]
-        yield "| %s | %s | %s | %s | %s | %.2f | %s%s |" % (
-            r["name"], row.title, r["unit"], r["ours"], r["peer"], r["ratio"], wanted(row),
+        peer, ratio = ("hung", "") if r["ratio"] is None else (r["peer"], "%.2f" % r["ratio"])
+        yield "| %s | %s | %s | %s | %s | %s | %s%s |" % (
+            r["name"], row.title, r["unit"], r["ours"], peer, ratio, wanted(row),
             " (missed)" if missed(r) else "")
 
 
@@ -70,7 +73,8 @@ def write(tables):
         text += HEADS[lab] + "\n\n" + "\n".join(table(rows)) + "\n\n"
         with open(PLOTS[lab], "wb") as f:
             f.write(plot.draw(
-                [(r["name"], r["ratio"], ROWS[r["name"]].ratio, missed(r)) for r in rows],
+                [(r["name"], r["ratio"], ROWS[r["name"]].ratio, missed(r)) for r in rows
+                 if r["ratio"] is not None],
                 "%s: vmm / KVM + QEMU; shorter is better; black mark: wanted" % lab.upper()))
         say("wrote %s and %s" % (JSON[lab], PLOTS[lab]))
     store(TABLE, text)
@@ -98,6 +102,8 @@ def judge(tables, wanted):
         elif name not in found:
             say("%s: no figure" % name)
             status = 1
+        elif found[name] is None:
+            say("%s: none of the peer's to compare with" % name)
         elif found[name] > baseline[name] * WORSE:
             say("%s got worse: ratio %.4f, in %s %.4f" % (
                 name, found[name], BASELINE, baseline[name]))
@@ -111,7 +117,8 @@ def write_baseline():
     for lab, path in JSON.items():
         if lab == "svm" or os.path.exists(path):
             for r in json.loads(load(path, "make bench")):
-                baseline[key(lab, r["name"])] = r["ratio"]
+                if r["ratio"] is not None:
+                    baseline[key(lab, r["name"])] = r["ratio"]
     store(BASELINE, "".join("%s %.4f\n" % line for line in baseline.items()))
     say("wrote " + BASELINE)
 
