@@ -90,7 +90,7 @@ class Patience:
     minutes for this many instructions; but for a read of the machine's disk the clock of
     an idle host leaps over as much as it likes."""
 
-    INSTRUCTIONS = 5 * 10**9
+    INSTRUCTIONS = 10 * 10**9
     IDLE = 1000 * 10**9
 
     def __init__(self):
