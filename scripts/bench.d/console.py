@@ -33,8 +33,10 @@ class Console:
         return before.decode(errors="replace")
 
     def read(self, wanted):
-        fd, patience = self.vm.stdout.fileno(), Patience()
+        fd, patience = self.vm.stdout.fileno(), None
         while not select.select([fd], [], [], 1)[0]:
+            # not before it is silent: what it takes to look is in what is measured
+            patience = patience or Patience()
             if patience.over():
                 self.failure("%s without a word" % patience, wanted)
         return os.read(fd, 65536)

@@ -1,14 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0
 """A guest that streams (stream.c), the host's end of it, and the network between: a
 bridge with two tap devices, for the two sides of a move."""
-import os
 import re
 import subprocess
-import sys
 
-# What a caller has of its own comes first.
-sys.path.append(os.path.dirname(os.path.abspath(__file__)))
-from initrd import make_initrd  # noqa: E402 (beside this file)
+from initrd import make_initrd
 
 BRIDGE, TAPS = "gap", ("gap0", "gap1")
 HOST, GUEST, PORT = "10.77.1.1", "10.77.1.2", "7777"

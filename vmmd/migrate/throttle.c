@@ -25,7 +25,7 @@ struct throttle {
 	pthread_cond_t changed;
 	unsigned int percent;
 	bool ending;
-	uint64_t *ran;			/* by each vCPU, until it was let go on; own thread */
+	uint64_t ran[];			/* by each vCPU, until it was let go on; own thread */
 };
 
 /* lock held; until then, or something changes */
@@ -114,17 +114,12 @@ static void *throttle_main(void *arg)
 
 struct throttle *throttle_new(struct vm *vm)
 {
-	struct throttle *t = calloc(1, sizeof(*t));
+	struct throttle *t = calloc(1, sizeof(*t) + vm->nvcpus * sizeof(t->ran[0]));
 	pthread_condattr_t attr;
 
 	if (!t)
 		return NULL;
 	t->vm = vm;
-	t->ran = calloc(vm->nvcpus, sizeof(*t->ran));
-	if (!t->ran) {
-		free(t);
-		return NULL;
-	}
 	pthread_mutex_init(&t->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);	/* loop_now's */
@@ -136,7 +131,6 @@ struct throttle *throttle_new(struct vm *vm)
 	}
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
-	free(t->ran);
 	free(t);
 	return NULL;
 }
@@ -160,6 +154,5 @@ void throttle_free(struct throttle *t)
 	pthread_join(t->thread, NULL);
 	pthread_cond_destroy(&t->changed);
 	pthread_mutex_destroy(&t->lock);
-	free(t->ran);
 	free(t);
 }
